@@ -1,0 +1,329 @@
+/**
+ * Events: as they are given to `emit`, and as readers get them.
+ *
+ * @since 0.1.0
+ */
+import * as Either from "effect/Either"
+import type * as ParseResult from "effect/ParseResult"
+import type { EventId } from "./EventId.js"
+import { InvalidEvent } from "./EventStreamError.js"
+import * as EventType from "./EventType.js"
+import * as Json from "./internal/json.js"
+import { keyHash } from "./internal/keyHash.js"
+import { uuidv7 } from "./internal/uuid.js"
+
+/**
+ * What travels with an event beside its payload. `version` is the payload version and is written by the library.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Meta {
+  /** Version of the payload; absent means 1. */
+  readonly version?: number | undefined
+  /** Names the conversation that the event belongs to. */
+  readonly correlationId?: string | undefined
+  /** Names what caused the event: a command or another event's uid. */
+  readonly causationId?: string | undefined
+  /** W3C Trace Context of the emitting span. */
+  readonly traceparent?: string | undefined
+  readonly tracestate?: string | undefined
+}
+
+/**
+ * What may be said with an event when it is emitted.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EmitOptions {
+  /** What the event is about, instead of what its declaration's `key` says. 1 to 255 characters. */
+  readonly key?: string | undefined
+  readonly correlationId?: string | undefined
+  readonly causationId?: string | undefined
+  /**
+   * A second event with the same dedupe key is not stored while the first is retained; `add` answers with the first
+   * one's id. 1 to 255 characters.
+   */
+  readonly dedupeKey?: string | undefined
+}
+
+/**
+ * An event that is to be written: already encoded and checked, so that it can be made before a transaction begins.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface NewEvent {
+  readonly uid: string
+  readonly type: string
+  readonly key: string | null
+  readonly keyHash: number
+  /** JSON text or null. */
+  readonly meta: string | null
+  readonly dedupeKey: string | null
+  /** JSON text, stored byte for byte. */
+  readonly data: string
+}
+
+const maxKeyLength = 255
+
+const keyIssue = (key: unknown): string | undefined => {
+  if (typeof key !== "string") return `must be a string, not ${typeof key}`
+  if (key.length === 0 || key.length > maxKeyLength) {
+    return `must have 1 to ${maxKeyLength} characters, not ${key.length}`
+  }
+  // a text column of PostgreSQL refuses NUL, and no UTF-8 column holds half a surrogate pair
+  if (key.includes("\u0000")) return "must not contain the character U+0000"
+  return isWellFormed(key) ? undefined : "must not contain half of a surrogate pair"
+}
+
+const isWellFormed = (text: string): boolean => {
+  for (const char of text) {
+    const code = char.codePointAt(0)!
+    if (code >= 0xd800 && code <= 0xdfff) return false
+  }
+  return true
+}
+
+/**
+ * Encodes and checks one event. Left is `InvalidEvent`, saying which part is wrong and why: data that its schema
+ * refuses, or that JSON cannot hold (`undefined`, NaN, BigInt, cycles), data longer than `maxDataBytes` bytes of UTF-8,
+ * a key of the wrong length or with U+0000 or half a surrogate pair.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <T extends EventType.EventType.Any>(
+  type: T,
+  data: EventType.EventType.Data<T>,
+  options: EmitOptions & { readonly maxDataBytes: number; readonly trace?: Pick<Meta, "traceparent" | "tracestate"> }
+): Either.Either<NewEvent, InvalidEvent> => {
+  const refuse = (part: string, reason: string) => Either.left(new InvalidEvent({ type: type.name, part, reason }))
+  const encoded = type.encode(data)
+  if (Either.isLeft(encoded)) return refuse("data", `does not fit its schema: ${encoded.left.message}`)
+  const text = Json.encode(encoded.right)
+  if (Either.isLeft(text)) return refuse("data", text.left)
+  const bytes = Buffer.byteLength(text.right)
+  if (bytes > options.maxDataBytes) {
+    return refuse("data", `has ${bytes} bytes of JSON, more than the ${options.maxDataBytes} that are allowed`)
+  }
+  let key: string | null
+  try {
+    key = options.key ?? type.key?.(data) ?? null
+  } catch (error) {
+    return refuse("key", `cannot be computed: ${error instanceof Error ? error.message : String(error)}`)
+  }
+  if (key !== null) {
+    const issue = keyIssue(key)
+    if (issue !== undefined) return refuse("key", issue)
+  }
+  const dedupeKey = options.dedupeKey ?? null
+  if (dedupeKey !== null) {
+    const issue = keyIssue(dedupeKey)
+    if (issue !== undefined) return refuse("dedupeKey", issue)
+  }
+  const meta = makeMeta(type.version, options)
+  if (Either.isLeft(meta)) return refuse("meta", meta.left)
+  const uid = uuidv7()
+  return Either.right({
+    uid,
+    type: type.name,
+    key,
+    keyHash: key === null ? parseInt(uid.slice(-8), 16) : keyHash(key),
+    meta: meta.right,
+    dedupeKey,
+    data: text.right
+  })
+}
+
+const makeMeta = (
+  version: number,
+  options: EmitOptions & { readonly trace?: Pick<Meta, "traceparent" | "tracestate"> }
+): Either.Either<string | null, string> => {
+  if (
+    version === 1 && options.correlationId === undefined && options.causationId === undefined &&
+    options.trace === undefined
+  ) {
+    return Either.right(null)
+  }
+  const meta: Record<string, unknown> = {}
+  if (version !== 1) meta.version = version
+  if (options.correlationId !== undefined) meta.correlationId = options.correlationId
+  if (options.causationId !== undefined) meta.causationId = options.causationId
+  if (options.trace?.traceparent !== undefined) meta.traceparent = options.trace.traceparent
+  if (options.trace?.tracestate !== undefined) meta.tracestate = options.trace.tracestate
+  return Json.encode(meta)
+}
+
+/**
+ * A row of the log, before anything of it is parsed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StoredEvent {
+  readonly id: EventId
+  readonly uid: string
+  readonly type: string
+  readonly key: string | null
+  readonly meta: string | null
+  readonly data: string
+  /** Milliseconds since 1970, UTC, by the database's clock at insert. Not monotonic in `id`. */
+  readonly ts: number
+}
+
+abstract class Base<Name extends string> {
+  readonly id: EventId
+  readonly uid: string
+  readonly type: Name
+  readonly key: string | null
+  /** Milliseconds since 1970, UTC, by the database's clock at insert. Not monotonic in `id`. */
+  readonly ts: number
+  /** @internal */
+  readonly row: StoredEvent
+  constructor(row: StoredEvent) {
+    this.id = row.id
+    this.uid = row.uid
+    this.type = row.type as Name
+    this.key = row.key
+    this.ts = row.ts
+    this.row = row
+  }
+  /** The payload's JSON text exactly as it was emitted. */
+  get json(): string {
+    return this.row.data
+  }
+  get meta(): Meta {
+    return this.row.meta === null ? {} : parseMeta(this.row.meta)
+  }
+  /** Version of the payload as it was written. */
+  get version(): number {
+    return this.row.meta === null ? 1 : this.meta.version ?? 1
+  }
+  toJSON(): unknown {
+    const key = this.key === null ? {} : { key: this.key }
+    const meta = this.row.meta === null ? {} : { meta: this.meta }
+    const ts = new Date(this.ts).toISOString()
+    return { id: this.id.toString(), uid: this.uid, type: this.type, ...key, ...meta, ts, data: parseOr(this.row.data) }
+  }
+}
+
+const parseMeta = (text: string): Meta => {
+  const meta = parseOr(text)
+  return typeof meta === "object" && meta !== null ? meta : {}
+}
+
+const parseOr = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}
+
+/**
+ * An event of a declared type, decoded.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Known<Name extends string, A> extends Base<Name> {
+  readonly _tag = "Known"
+  readonly data: A
+  constructor(row: StoredEvent, data: A) {
+    super(row)
+    this.data = data
+  }
+}
+
+/**
+ * An event of a type that the reader has no declaration for; `data` is its JSON value.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Unknown extends Base<string> {
+  readonly _tag = "Unknown"
+  get data(): unknown {
+    return parseOr(this.row.data)
+  }
+}
+
+/**
+ * An event of a declared type whose data does not decode, or whose version is newer than the declaration.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Undecodable<Name extends string = string> extends Base<Name> {
+  readonly _tag = "Undecodable"
+  /** Why, as a sentence. */
+  readonly issue: string
+  constructor(row: StoredEvent, issue: string) {
+    super(row)
+    this.issue = issue
+  }
+}
+
+/**
+ * What a reader may ask for: declarations (decoded) and plain type names (as `Unknown`).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Want = ReadonlyArray<EventType.EventType.Any | string>
+
+/**
+ * What a reader gets of one declaration.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Of<T extends EventType.EventType.Any> = T extends EventType.EventType<infer Name, infer A, infer _I>
+  ? Known<Name, A> | Undecodable<Name>
+  : never
+
+/**
+ * What a reader gets who wants `W` and knows the declarations `C`: without a want every event, those of `C` decoded.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Wanted<W extends Want | undefined, C extends EventType.EventType.Any> = W extends Want
+  ? Of<Extract<W[number], EventType.EventType.Any>> | ([Extract<W[number], string>] extends [never] ? never : Unknown)
+  : Of<C> | Unknown
+
+/**
+ * Makes a decoder of rows from the declarations that a reader knows.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const decoder =
+  (known: ReadonlyMap<string, EventType.EventType.Any>) =>
+  (row: StoredEvent): Known<string, unknown> | Unknown | Undecodable => {
+    const type = known.get(row.type)
+    return type === undefined ? new Unknown(row) : decode(type, row)
+  }
+
+const decode = (
+  type: EventType.EventType.Any,
+  row: StoredEvent
+): Known<string, unknown> | Undecodable => {
+  let data: unknown
+  try {
+    data = JSON.parse(row.data)
+    if (type.version !== 1 || row.meta !== null) {
+      const version = row.meta === null ? 1 : parseMeta(row.meta).version ?? 1
+      if (version > type.version) {
+        return new Undecodable(row, `version ${version} of ${type.name} is newer than version ${type.version} known here`)
+      }
+      for (let v = version; v < type.version; v++) data = type.upcast[v]!(data)
+    }
+  } catch (error) {
+    return new Undecodable(row, error instanceof Error ? error.message : String(error))
+  }
+  const decoded: Either.Either<unknown, ParseResult.ParseError> = type.decode(data)
+  return Either.isRight(decoded) ? new Known(row, decoded.right) : new Undecodable(row, decoded.left.message)
+}

@@ -1,0 +1,188 @@
+/**
+ * All of it in one layer, from one options object. In the original: DBServiceApp.
+ *
+ * ```ts
+ * const Events = EventStream.layer({ migrate: "auto" }).pipe(Layer.provide(PgClient.layer({ url })))
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as SqlClient from "@effect/sql/SqlClient"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import { InvalidOption, type SchemaMismatch, StoreError, type UnsupportedDatabase } from "../EventStreamError.js"
+import * as GeneratorService from "../services/Generator.js"
+import * as PollerService from "../services/Poller.js"
+import * as SequencerService from "../services/Sequencer.js"
+import * as Generator from "./Generator.js"
+import * as Poller from "./Poller.js"
+import * as Sequencer from "./Sequencer.js"
+import * as Store from "./sql/store.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** Prefix of the stream's tables, `^[a-z][a-z0-9_]{0,30}$`: several streams may live in one database. Default `evt_`. */
+  readonly prefix?: string | undefined
+  /** Schema (PostgreSQL) or database (MySQL) of the tables. Default: the current one of the client's connection. */
+  readonly schema?: string | undefined
+  /**
+   * What happens when the tables are missing or old: `check` (default) fails with `SchemaMismatch`, `auto` creates and
+   * updates them, for which the role needs the right to.
+   */
+  readonly migrate?: "auto" | "check" | undefined
+  /** How many bytes of JSON an event may have, 1 to 4 194 304. Default 65 000, which FTN18 clients can carry. */
+  readonly maxDataBytes?: number | undefined
+  /** The background sequencer: `"off"` leaves the work to polls and to other processes. Default: on. */
+  readonly sequencer?: "off" | {
+    /** The pauses while nothing is to do. Default: 2 ms doubling to 1 s. */
+    readonly idle?: Schedule.Schedule<unknown, unknown> | undefined
+  } | undefined
+  /**
+   * A client of its own for reads; `effect-eventstream/sqlite` gives one, so that an open write transaction never
+   * blocks readers of the same file.
+   */
+  readonly reader?: Layer.Layer<SqlClient.SqlClient, unknown> | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /** UUID of the stream, made with its tables. */
+  readonly stream: string
+  readonly generator: GeneratorService.Service
+  readonly poller: PollerService.Service
+  readonly sequencer: SequencerService.Service
+}
+
+/**
+ * What can go wrong when a stream is opened.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type OpenError = StoreError | SchemaMismatch | UnsupportedDatabase | InvalidOption
+
+const defaults = { prefix: "evt_", maxDataBytes: 65_000 }
+const mostDataBytes = 4 * 1024 * 1024
+
+const open = (options: Options) => ({
+  prefix: options.prefix ?? defaults.prefix,
+  schema: options.schema,
+  migrate: options.migrate ?? "check"
+})
+
+/**
+ * Opens a stream on the `SqlClient` in the context, for as long as the scope.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: Options = {}
+): Effect.Effect<Service, OpenError, SqlClient.SqlClient | Scope.Scope> =>
+  Effect.gen(function*() {
+    const maxDataBytes = options.maxDataBytes ?? defaults.maxDataBytes
+    if (!Number.isInteger(maxDataBytes) || maxDataBytes < 1 || maxDataBytes > mostDataBytes) {
+      return yield* new InvalidOption({
+        option: "maxDataBytes",
+        value: String(maxDataBytes),
+        expected: `an integer from 1 to ${mostDataBytes}`
+      })
+    }
+    const sql = yield* SqlClient.SqlClient
+    const reader = options.reader === undefined ? undefined : yield* buildReader(options.reader)
+    const store = yield* Store.make({ ...open(options), sql, reader })
+    if (options.sequencer !== "off") yield* Sequencer.background(store, options.sequencer?.idle)
+    return {
+      stream: store.stream,
+      generator: yield* Generator.make(store, { maxDataBytes }),
+      poller: Poller.make(store),
+      sequencer: Sequencer.make(store)
+    }
+  })
+
+/** Built apart, or it would be shared with, or take the place of, the client in the context. */
+const buildReader = (reader: Layer.Layer<SqlClient.SqlClient, unknown>) =>
+  Effect.flatMap(Effect.scope, (scope) => Layer.buildWithScope(Layer.fresh(reader), scope)).pipe(
+    Effect.map((context) => Context.get(context, SqlClient.SqlClient)),
+    // better-sqlite3 throws when it cannot open a file
+    Effect.sandbox,
+    Effect.mapError((cause) =>
+      new StoreError({ operation: "open reader", reason: "connection", retryable: false, cause: Cause.squash(cause) })
+    )
+  )
+
+/**
+ * Creates or updates the tables of a stream: what a deployment runs with a role that may do so. Can be run any number
+ * of times, by several processes at once.
+ *
+ * @since 0.1.0
+ * @category migrations
+ */
+export const migrate = (
+  options: Pick<Options, "prefix" | "schema"> = {}
+): Effect.Effect<void, OpenError, SqlClient.SqlClient> =>
+  Effect.flatMap(
+    SqlClient.SqlClient,
+    (sql) => Effect.asVoid(Store.make({ ...open(options), migrate: "auto", sql, reader: undefined }))
+  )
+
+/**
+ * The default stream: `Generator`, `Poller` and `Sequencer` on the `SqlClient` in the context.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options?: Options
+): Layer.Layer<
+  GeneratorService.Generator | PollerService.Poller | SequencerService.Sequencer,
+  OpenError,
+  SqlClient.SqlClient
+> =>
+  Layer.scopedContext(Effect.map(make(options), ({ generator, poller, sequencer }) =>
+    Context.make(GeneratorService.Generator, generator).pipe(
+      Context.add(PollerService.Poller, poller),
+      Context.add(SequencerService.Sequencer, sequencer)
+    )))
+
+/**
+ * A stream with a name of its own, where one process has several:
+ *
+ * ```ts
+ * class Orders extends EventStream.Tag<Orders>()("Orders", { prefix: "orders_" }) {}
+ * // Orders.layer, and then: const { generator } = yield* Orders
+ * ```
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export const Tag = <Self>() =>
+<const Id extends string>(
+  id: Id,
+  defaultOptions?: Options
+): TagClass<Self, Id> => {
+  const tag = Context.Tag(`effect-eventstream/EventStream/${id}`)<Self, Service>()
+  return Object.assign(tag, {
+    layer: (options?: Options) => Layer.scoped(tag as any, make({ ...defaultOptions, ...options }))
+  }) as any
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface TagClass<Self, Id extends string>
+  extends Context.TagClass<Self, `effect-eventstream/EventStream/${Id}`, Service>
+{
+  readonly layer: (options?: Options) => Layer.Layer<Self, OpenError, SqlClient.SqlClient>
+}

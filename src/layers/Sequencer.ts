@@ -1,0 +1,61 @@
+/**
+ * Sequencing in the background: a fiber of the layer's scope that moves what is committed, at once when it is told of a
+ * commit in this process, else by a schedule (2 ms while events flow, doubling to 1 s). Any number of processes may run
+ * one; whoever has the head moves, the others go on. Idle checks write nothing.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import type { StoreError } from "../EventStreamError.js"
+import type { Service as EventStore } from "../services/EventStore.js"
+import type { Service } from "../services/Sequencer.js"
+import * as Idle from "../streams/Idle.js"
+
+/** How many events one statement moves at most. */
+export const batchSize = 2000
+
+/** Sequences until nothing is left that was committed before; -1 if another one was at it. */
+const drain = (store: EventStore): Effect.Effect<number, StoreError> => {
+  const loop = (moved: number): Effect.Effect<number, StoreError> =>
+    Effect.flatMap(
+      store.sequence(batchSize),
+      (taken) => taken >= batchSize ? loop(moved + taken) : Effect.succeed(taken < 0 && moved === 0 ? -1 : moved + Math.max(taken, 0))
+    )
+  return loop(0)
+}
+
+export const make = (store: EventStore): Service => ({
+  run: store.outside("Sequencer.run", Effect.map(drain(store), (moved) => Math.max(moved, 0)))
+})
+
+/** Runs in the background until the scope closes. Survives every failure of the database. */
+export const background = (
+  store: EventStore,
+  idleSchedule: Schedule.Schedule<unknown, unknown> | undefined
+): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    if (!store.sequenced) return
+    const idle = yield* Idle.make(idleSchedule)
+    yield* store.hints(idle.hint)
+    let failing = false
+    const step = Effect.gen(function*() {
+      const moved = yield* drain(store)
+      if (failing) {
+        failing = false
+        yield* Effect.logInfo("The sequencer works again")
+      }
+      if (moved !== 0) yield* idle.busy
+      yield* idle.pause
+    })
+    const survive = Effect.catchAllCause(step, (cause) => {
+      if (Cause.isInterruptedOnly(cause)) return Effect.failCause(cause)
+      const said = failing
+      failing = true
+      return Effect.zipRight(
+        said ? Effect.void : Effect.logWarning("The sequencer cannot work, it will try again", cause),
+        Effect.sleep("250 millis")
+      )
+    })
+    yield* Effect.forkScoped(Effect.forever(survive))
+  })

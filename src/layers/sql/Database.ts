@@ -1,0 +1,107 @@
+/**
+ * The stream's database as the SQL below sees it: statements on connections that are nobody's transaction, and the
+ * answer to "whose transaction is this?".
+ *
+ * - Statements of ours are sent on a reserved connection, untraced, without the caller's transaction and without the
+ *   name transforms and row transforms of the user's client.
+ * - Interruption takes effect when the statement in flight has been answered, or after `patience`. Cancelling it
+ *   would go through the pool on PostgreSQL, where a late cancel hits somebody else's statement.
+ */
+import * as SqlClient from "@effect/sql/SqlClient"
+import type { Connection } from "@effect/sql/SqlConnection"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+
+export type Rows = ReadonlyArray<any>
+
+/** The transaction around the current fiber, as far as the stream is concerned. */
+export type Ambient =
+  | { readonly _tag: "None" }
+  | { readonly _tag: "Own"; readonly transaction: readonly [conn: Connection, depth: number] }
+  | { readonly _tag: "Foreign" }
+
+export interface Database {
+  readonly sql: SqlClient.SqlClient
+  /** Uses a reserved connection, outside of any transaction of the caller. */
+  readonly reserved: <A, E>(f: (conn: Connection) => Effect.Effect<A, E>) => Effect.Effect<A, E | SqlError>
+  /** The same on the connection for reads: a second one where writes would block it (SQLite files). */
+  readonly reading: <A, E>(f: (conn: Connection) => Effect.Effect<A, E>) => Effect.Effect<A, E | SqlError>
+  readonly ambient: Effect.Effect<Ambient, SqlError>
+  /** Asks a connection of the same kind, once for each client, which stream it sees. Set when the schema is known. */
+  readonly identify: (probe: (conn: Connection) => Effect.Effect<boolean, SqlError>) => void
+}
+
+/** How long an interrupted caller waits for the statement in flight. */
+export const patience = Duration.seconds(5)
+
+const finishing = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(
+      Effect.forkDaemon(effect),
+      (fiber) =>
+        restore(Fiber.join(fiber)).pipe(
+          Effect.onInterrupt(() => Effect.asVoid(Effect.timeoutOption(Effect.interruptible(Fiber.await(fiber)), patience)))
+        )
+    )
+  )
+
+/** Takes the transaction out of what `effect` sees: its statements get connections of their own. */
+export const detached = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.mapInputContext(
+    effect,
+    Context.omit(SqlClient.TransactionConnection) as (context: Context.Context<R>) => Context.Context<R>
+  )
+
+const using =
+  (acquire: SqlClient.SqlClient["reserve"]) =>
+  <A, E>(f: (conn: Connection) => Effect.Effect<A, E>): Effect.Effect<A, E | SqlError> =>
+    Effect.withTracerEnabled(finishing(detached(Effect.scoped(Effect.flatMap(acquire, f)))), false)
+
+/**
+ * Which driver a connection object is of, by its shape: only a connection of the stream's own kind may be asked with
+ * the stream's SQL; a wrong statement would abort a PostgreSQL transaction.
+ */
+const kindOf = (conn: Connection): string =>
+  "pg" in conn ? "pg" : "loadExtension" in conn ? "sqlite" : "conn" in conn ? "mysql" : "?"
+
+export const make = (options: {
+  readonly sql: SqlClient.SqlClient
+  readonly reader: SqlClient.SqlClient | undefined
+}): Effect.Effect<Database, SqlError> =>
+  Effect.gen(function*() {
+    const reserved = using(options.sql.reserve)
+    const own = yield* reserved(Effect.succeed)
+    const prototype = Object.getPrototypeOf(own)
+    // one connection class for each PostgreSQL or MySQL client; plain objects (SQLite) are told apart themselves
+    const identityOf = (conn: Connection): object =>
+      Object.getPrototypeOf(conn) === Object.prototype ? conn : Object.getPrototypeOf(conn)
+    const ours = new WeakMap<object, boolean>([[prototype === Object.prototype ? own : prototype, true]])
+    let probe: ((conn: Connection) => Effect.Effect<boolean, SqlError>) | undefined
+    return {
+      sql: options.sql,
+      reserved,
+      reading: options.reader === undefined ? reserved : using(options.reader.reserve),
+      ambient: Effect.suspend((): Effect.Effect<Ambient, SqlError> =>
+        Effect.flatMap(Effect.serviceOption(SqlClient.TransactionConnection), (found) => {
+          if (Option.isNone(found)) return Effect.succeed<Ambient>({ _tag: "None" })
+          const conn = found.value[0]
+          const answer = (own: boolean): Ambient => own ? { _tag: "Own", transaction: found.value } : { _tag: "Foreign" }
+          const identity = identityOf(conn)
+          const known = ours.get(identity)
+          if (known !== undefined) return Effect.succeed(answer(known))
+          if (probe === undefined || kindOf(own) === "?" || kindOf(conn) !== kindOf(own)) return Effect.succeed(answer(false))
+          return Effect.map(probe(conn), (own) => {
+            ours.set(identity, own)
+            return answer(own)
+          })
+        })
+      ),
+      identify: (f) => {
+        probe = f
+      }
+    }
+  })

@@ -1,0 +1,123 @@
+/**
+ * What one kind of database has to be able to do. `postgres.ts`, `mysql.ts` and `sqlite.ts` implement it with the same
+ * names in the same order: to compare two, diff them.
+ *
+ * Literals are written into the texts of our own packets: they are numbers, names that were checked against a pattern,
+ * or go through `quote`. One packet = one round trip: no lock is ever held while a client has the next move.
+ */
+import type { Connection } from "@effect/sql/SqlConnection"
+import type { SqlError } from "@effect/sql/SqlError"
+import type * as Effect from "effect/Effect"
+import type { NewEvent, StoredEvent } from "../../Event.js"
+import type { EventId } from "../../EventId.js"
+import type { Isolation, Look, Start } from "../../services/EventStore.js"
+
+type Run<A> = Effect.Effect<A, SqlError>
+
+/** What `emit` learned: whether the row went in, and what tells later whether its transaction committed. */
+export interface Emitted {
+  readonly stored: boolean
+  /** Of the first event; undefined where no witness is needed. */
+  readonly token: string | undefined
+}
+
+/** Where events are that were looked for by uid: an id if sequenced, null if committed and waiting in the queue. */
+export type Found = ReadonlyMap<string, EventId | null>
+
+export interface Dialect {
+  readonly name: "postgres" | "mysql" | "sqlite"
+  /** False where the write lock gives ids in commit order by itself. */
+  readonly sequenced: boolean
+
+  // the caller's transaction
+  readonly begin: (conn: Connection, isolation: Isolation | undefined) => Run<void>
+  /** False: there was nothing to commit any more, the database had rolled the transaction back. */
+  readonly commit: (conn: Connection) => Run<boolean>
+  readonly rollback: (conn: Connection) => Run<void>
+  readonly emit: (conn: Connection, events: ReadonlyArray<NewEvent>) => Run<Emitted>
+  readonly statement: (
+    events: ReadonlyArray<NewEvent>
+  ) => { readonly sql: string; readonly params: ReadonlyArray<unknown> }
+  /** What became of a transaction whose COMMIT was not answered. */
+  readonly outcome: (
+    conn: Connection,
+    witness: { readonly token: string; readonly uid: string }
+  ) => Run<"committed" | "rolledBack" | "pending">
+
+  // transactions of our own, one packet each
+  readonly sequence: (conn: Connection, limit: number) => Run<number>
+  /** The ids, in order; null where the event went to the queue because older ones were still waiting there. */
+  readonly append: (
+    conn: Connection,
+    events: ReadonlyArray<NewEvent>,
+    options: { readonly limit: number; readonly deadline: number }
+  ) => Run<ReadonlyArray<EventId | null>>
+  /** Looks above id `since`; `locked` waits for every append that is at it. */
+  readonly find: (
+    conn: Connection,
+    uids: ReadonlyArray<string>,
+    options: { readonly since: bigint; readonly locked: boolean }
+  ) => Run<Found>
+  readonly findByDedupeKey: (conn: Connection, keys: ReadonlyArray<string>) => Run<ReadonlyMap<string, EventId>>
+  /** The database's clock, milliseconds since 1970. */
+  readonly now: (conn: Connection) => Run<number>
+  readonly look: (
+    conn: Connection,
+    options: { readonly ident: string | undefined; readonly after: bigint; readonly window: number }
+  ) => Run<Look>
+  readonly page: (
+    conn: Connection,
+    options: {
+      readonly after: bigint
+      readonly upTo: bigint | undefined
+      readonly types: ReadonlyArray<string> | undefined
+      readonly limit: number
+    }
+  ) => Run<ReadonlyArray<StoredEvent>>
+  readonly register: (conn: Connection, ident: string, from: Start) => Run<bigint>
+  readonly unregister: (conn: Connection, ident: string) => Run<boolean>
+  readonly acknowledge: (conn: Connection, ident: string, upTo: bigint) => Run<void>
+}
+
+/** A row of `look`, as every dialect selects it: integers as text. */
+export const toLook = (row: Record<string, string | null>): Look => ({
+  generation: Number(row.generation),
+  head: BigInt(row.head ?? "0"),
+  cursor: row.cursor_id === null ? undefined : BigInt(row.cursor_id!),
+  bound: row.bound === null ? undefined : BigInt(row.bound!)
+})
+
+/** A row of `page`, as every dialect selects it: integers as text. */
+export const toStored = (row: Record<string, string | null>): StoredEvent => ({
+  id: BigInt(row.id!) as EventId,
+  uid: row.uid!,
+  type: row.type!,
+  key: row.event_key!,
+  meta: row.meta!,
+  data: row.data!,
+  ts: Number(row.ts)
+})
+
+/** Rows of `findByDedupeKey`. */
+export const toIdsByKey = (rows: ReadonlyArray<any>): ReadonlyMap<string, EventId> =>
+  new Map(rows.map((row) => [row.dedupe_key, BigInt(row.id) as EventId]))
+
+/** Events as one JSON document with short member names, for the statements that take many rows in one parameter. */
+export const toDocument = (events: ReadonlyArray<NewEvent>): string =>
+  JSON.stringify(
+    events.map((e, n) => ({ n, u: e.uid, t: e.type, k: e.key, h: e.keyHash, m: e.meta, p: e.dedupeKey, d: e.data }))
+  )
+
+/** One event as the parameters of the single-row INSERT. */
+export const toParams = (e: NewEvent): ReadonlyArray<unknown> => [
+  e.uid,
+  e.type,
+  e.key,
+  e.keyHash,
+  e.meta,
+  e.dedupeKey,
+  e.data
+]
+
+/** How many rows of the queue one statement moves at most. */
+export const moveLimit = 2000

@@ -1,0 +1,235 @@
+/**
+ * The statements on MySQL and MariaDB (InnoDB). What must be one transaction is one call of a procedure, or one
+ * multi-statement packet (@effect/sql-mysql2 always allows them); the procedures are in `migrations/mysql.ts`.
+ */
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import type { EventId } from "../../EventId.js"
+import { hasCode } from "../../internal/sqlError.js"
+import type { Isolation, Start } from "../../services/EventStore.js"
+import type { Dialect } from "./Dialect.js"
+import { toDocument, toIdsByKey, toLook, toParams, toStored } from "./Dialect.js"
+import type { Names } from "./names.js"
+import { packet } from "./packet.js"
+
+/** Only for what was checked against a pattern, or comes out of UUIDs and digits: no backslash can be in it. */
+const quote = (text: string): string => `'${text.replaceAll("'", "''")}'`
+
+const writing = ["SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTION"]
+
+/** Set at the begin, released at the COMMIT: it is gone if InnoDB rolled the transaction back in between. */
+const mark = "evt_transaction"
+const savepointDoesNotExist = 1305
+
+export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
+  const columns = "uid, type, event_key, key_hash, meta, dedupe_key, data"
+  // The guard is what keeps an emit after a swallowed deadlock from committing alone: InnoDB has rolled the transaction
+  // back by then and the session is in autocommit. MySQL has no such variable, there a savepoint is the probe.
+  const guard = flavour === "MariaDB" ? " FROM DUAL WHERE @@in_transaction" : ""
+  const insertOne = `INSERT INTO ${names.queue} (${columns}) SELECT ?, ?, ?, ?, ?, ?, ?${guard}`
+  const insertMany = `INSERT INTO ${names.queue} (${columns})
+  SELECT e.u, e.t, e.k, e.h, e.m, e.p, e.d
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (
+      n FOR ORDINALITY, u CHAR(36) PATH '$.u', t VARCHAR(64) PATH '$.t', k VARCHAR(255) PATH '$.k',
+      h BIGINT PATH '$.h', m LONGTEXT PATH '$.m', p VARCHAR(255) PATH '$.p', d LONGTEXT PATH '$.d')) e
+   ${flavour === "MariaDB" ? "WHERE @@in_transaction" : ""}
+   ORDER BY e.n`
+  const probe = "SAVEPOINT evt_probe; RELEASE SAVEPOINT evt_probe; "
+
+  return {
+    name: "mysql",
+    sequenced: true,
+
+    begin: (conn, isolation) =>
+      Effect.asVoid(
+        conn.executeUnprepared(
+          `${isolation === undefined ? "" : `SET TRANSACTION ISOLATION LEVEL ${level(isolation)}; `}` +
+            `START TRANSACTION; SAVEPOINT ${mark}`,
+          [],
+          undefined
+        )
+      ),
+
+    commit: (conn) =>
+      conn.executeUnprepared(`RELEASE SAVEPOINT ${mark}; COMMIT`, [], undefined).pipe(
+        Effect.as(true),
+        Effect.catchIf((error) => hasCode(error, savepointDoesNotExist), () => Effect.succeed(false))
+      ),
+
+    rollback: (conn) => Effect.asVoid(conn.executeUnprepared("ROLLBACK", [], undefined)),
+
+    emit: (conn, events) => {
+      const [text, params] = events.length === 1
+        ? [insertOne, toParams(events[0]!)]
+        : [insertMany, [toDocument(events)]]
+      if (flavour === "MariaDB") {
+        return Effect.map(conn.executeRaw(text, params), (result) => {
+          const { affectedRows, insertId } = result as { affectedRows: number; insertId: number | string }
+          return { stored: affectedRows > 0, token: String(insertId) }
+        })
+      }
+      return conn.executeUnprepared(probe + text, params, undefined).pipe(
+        Effect.map((results) => ({ stored: true, token: String(results[2].insertId) })),
+        Effect.catchIf(
+          (error) => hasCode(error, savepointDoesNotExist),
+          () => Effect.succeed({ stored: false, token: undefined })
+        )
+      )
+    },
+
+    statement: (events) => ({
+      sql: `INSERT INTO ${names.queue} (${columns}) VALUES ${events.map(() => "(?, ?, ?, ?, ?, ?, ?)").join(", ")}`,
+      params: events.flatMap(toParams)
+    }),
+
+    outcome: (conn, witness) => {
+      // the row is locked as long as its transaction is open; once it is not, it is in the queue or in the log or nowhere
+      const locked = `SELECT raw_id FROM ${names.queue} WHERE raw_id = ${BigInt(witness.token)} FOR UPDATE NOWAIT`
+      const isLocked = (error: SqlError) => hasCode(error, 1205) || hasCode(error, 3572)
+      return packet(conn, writing, [locked]).pipe(
+        Effect.flatMap(([rows]): Effect.Effect<"committed" | "rolledBack", SqlError> =>
+          rows.length > 0
+            ? Effect.succeed("committed")
+            : Effect.map(
+              conn.execute(`SELECT 1 FROM ${names.log} WHERE uid = ? ORDER BY id DESC LIMIT 1`, [witness.uid], undefined),
+              (found) => found.length > 0 ? "committed" : "rolledBack"
+            )
+        ),
+        Effect.catchIf(isLocked, () => Effect.succeed("pending" as const))
+      )
+    },
+
+    sequence: (conn, limit) =>
+      Effect.map(conn.executeUnprepared(`CALL ${names.sequence}(${limit})`, [], undefined), ([rows]) =>
+        Number(rows[0].taken)),
+
+    append: (conn, events, { deadline, limit }) =>
+      Effect.map(
+        conn.execute(`CALL ${names.append}(?, ${limit}, ${deadline})`, [toDocument(events)], undefined),
+        ([[row]]) => {
+          if (row.base === null) return events.map(() => null)
+          const base = BigInt(row.base)
+          const ids: ReadonlyArray<string> | undefined = row.ids === null
+            ? undefined
+            : typeof row.ids === "string"
+            ? JSON.parse(row.ids)
+            : row.ids
+          return events.map((_, i) => (ids === undefined ? base + BigInt(i + 1) : BigInt(ids[i]!)) as EventId)
+        }
+      ),
+
+    find: (conn, uids, { locked, since }) => {
+      const list = uids.map(quote).join(", ")
+      return Effect.map(
+        packet(conn, writing, [
+          locked ? `SELECT 1 FROM ${names.head} WHERE one = 1 FOR UPDATE` : "SELECT 1",
+          `SELECT uid, NULL AS id FROM ${names.queue} WHERE uid IN (${list})`,
+          `SELECT uid, CAST(id AS CHAR) AS id FROM ${names.log} WHERE id > ${since} AND uid IN (${list})`
+        ]),
+        ([, queued, logged]) =>
+          new Map([...queued, ...logged].map((row) => [row.uid, row.id === null ? null : BigInt(row.id) as EventId]))
+      )
+    },
+
+    findByDedupeKey: (conn, keys) =>
+      Effect.map(
+        conn.executeUnprepared(
+          `SELECT dedupe_key, CAST(id AS CHAR) AS id FROM ${names.log} WHERE dedupe_key IN (${keys.map(() => "?").join(", ")})`,
+          keys,
+          undefined
+        ),
+        toIdsByKey
+      ),
+
+    now: (conn) =>
+      Effect.map(
+        conn.execute(
+          "SELECT CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000 AS CHAR) AS now",
+          [],
+          undefined
+        ),
+        ([row]) => Number(row.now)
+      ),
+
+    look: (conn, { after, ident, window }) =>
+      Effect.map(
+        conn.executeUnprepared(
+          `SELECT CAST(m.generation AS CHAR) AS generation, CAST(h.last_id AS CHAR) AS head,
+       CAST(c.last_evt_id AS CHAR) AS cursor_id, ${window === 0 ? "NULL" : bound(names, after, window)} AS bound
+  FROM ${names.meta} m
+ CROSS JOIN ${names.head} h
+  LEFT JOIN ${names.consumers} c ON c.ident = ${ident === undefined ? "NULL" : quote(ident)}`,
+          [],
+          undefined
+        ),
+        ([row]) => toLook(row)
+      ),
+
+    // ORDER BY names the column, not the text of the same name in the list
+    page: (conn, { after, limit, types, upTo }) =>
+      Effect.map(
+        conn.executeUnprepared(
+          `SELECT CAST(id AS CHAR) AS id, uid, type, event_key, meta, data,
+       CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', ts) DIV 1000 AS CHAR) AS ts
+  FROM ${names.log} l
+ WHERE l.id > ${after}${upTo === undefined ? "" : ` AND l.id <= ${upTo}`}${
+            types === undefined ? "" : ` AND l.type IN (${types.map(quote).join(", ")})`
+          }
+ ORDER BY l.id
+ LIMIT ${limit}`,
+          [],
+          undefined
+        ),
+        (rows) => rows.map(toStored)
+      ),
+
+    register: (conn, ident, from) =>
+      Effect.map(
+        packet(conn, writing, [
+          `SELECT 1 FROM ${names.gate} WHERE one = 1 FOR UPDATE`,
+          `INSERT IGNORE INTO ${names.consumers} (ident, last_evt_id) SELECT ${quote(ident)}, ${start(names, from)}`,
+          `SELECT CAST(last_evt_id AS CHAR) AS cursor_id FROM ${names.consumers} WHERE ident = ${quote(ident)}`
+        ]),
+        ([, , [row]]) => BigInt(row.cursor_id)
+      ),
+
+    unregister: (conn, ident) =>
+      Effect.map(
+        packet(conn, writing, [
+          `SELECT 1 FROM ${names.gate} WHERE one = 1 FOR UPDATE`,
+          `DELETE FROM ${names.consumers} WHERE ident = ${quote(ident)}`
+        ]),
+        ([, result]) => (result as unknown as { affectedRows: number }).affectedRows > 0
+      ),
+
+    acknowledge: (conn, ident, upTo) =>
+      Effect.asVoid(
+        conn.executeUnprepared(
+          `UPDATE ${names.consumers} SET last_evt_id = ${upTo}, updated_at = UTC_TIMESTAMP(3)
+ WHERE ident = ${quote(ident)} AND last_evt_id < ${upTo}`,
+          [],
+          undefined
+        )
+      )
+  }
+}
+
+const level = (isolation: Isolation): string => isolation.toUpperCase()
+
+/** The last id of the first `window` rows after the position; all that are there if fewer. */
+const bound = (names: Names, after: bigint, window: number): string => {
+  const position = `GREATEST(COALESCE(c.last_evt_id, 0), ${after})`
+  return `CAST(COALESCE(
+       (SELECT l.id FROM ${names.log} l WHERE l.id > ${position} ORDER BY l.id LIMIT 1 OFFSET ${window - 1}),
+       (SELECT MAX(l.id) FROM ${names.log} l WHERE l.id > ${position})) AS CHAR)`
+}
+
+/** The cursor that a registration starts with. */
+const start = (names: Names, from: Start): string => {
+  const head = `(SELECT h.last_id FROM ${names.head} h)`
+  if (from === "beginning") return `COALESCE((SELECT MIN(l.id) - 1 FROM ${names.log} l), ${head})`
+  if (from === "end") return head
+  if ("after" in from) return `${from.after}`
+  const time = `TIMESTAMPADD(MICROSECOND, ${from.time} * 1000, '1970-01-01')`
+  return `COALESCE((SELECT MIN(l.id) - 1 FROM ${names.log} l WHERE l.ts >= ${time}), ${head})`
+}

@@ -1,0 +1,186 @@
+/**
+ * The statements on PostgreSQL (>= 13). What must be one transaction is one simple-query packet, which a pooler in
+ * transaction mode passes on as a whole; the routines are in `migrations/postgres.ts`.
+ */
+import * as Effect from "effect/Effect"
+import type { EventId } from "../../EventId.js"
+import type { Isolation, Start } from "../../services/EventStore.js"
+import type { Dialect } from "./Dialect.js"
+import { toDocument, toIdsByKey, toLook, toParams, toStored } from "./Dialect.js"
+import type { Names } from "./names.js"
+import { packet } from "./packet.js"
+
+/** Independent of standard_conforming_strings: with a backslash in it the literal says so itself. */
+const quote = (text: string): string => {
+  const doubled = text.replaceAll("'", "''")
+  return doubled.includes("\\") ? `E'${doubled.replaceAll("\\", "\\\\")}'` : `'${doubled}'`
+}
+
+const writing = ["BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"]
+const reading = ["BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"]
+
+export const make = (names: Names): Dialect => {
+  const columns = "uid, type, event_key, key_hash, meta, dedupe_key, data"
+  const insertOne = `INSERT INTO ${names.queue} (${columns}) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING xid::text`
+  const insertMany = `WITH inserted AS (
+    INSERT INTO ${names.queue} (${columns})
+    SELECT e.u, e.t, e.k, e.h, e.m::json, e.p, e.d::json
+      FROM json_to_recordset($1::json) AS e(n integer, u uuid, t text, k text, h bigint, m text, p text, d text)
+     ORDER BY e.n
+    RETURNING xid)
+  SELECT min(xid::text) AS xid FROM inserted`
+
+  return {
+    name: "postgres",
+    sequenced: true,
+
+    begin: (conn, isolation) =>
+      Effect.asVoid(
+        conn.executeUnprepared(isolation === undefined ? "BEGIN" : `BEGIN ISOLATION LEVEL ${level(isolation)}`, [], undefined)
+      ),
+
+    // COMMIT of an aborted transaction is no error: its command tag says ROLLBACK
+    commit: (conn) => Effect.map(conn.executeRaw("COMMIT", []), (r) => (r as { command: string }).command !== "ROLLBACK"),
+
+    rollback: (conn) => Effect.asVoid(conn.executeUnprepared("ROLLBACK", [], undefined)),
+
+    emit: (conn, events) =>
+      Effect.map(
+        events.length === 1
+          ? conn.execute(insertOne, toParams(events[0]!), undefined)
+          : conn.execute(insertMany, [toDocument(events)], undefined),
+        (rows) => ({ stored: true, token: rows[0].xid as string })
+      ),
+
+    statement: (events) => ({
+      sql: `INSERT INTO ${names.queue} (${columns}) VALUES ${
+        events.map((_, i) => `(${[1, 2, 3, 4, 5, 6, 7].map((p) => `$${i * 7 + p}`).join(", ")})`).join(", ")
+      }`,
+      params: events.flatMap(toParams)
+    }),
+
+    outcome: (conn, witness) =>
+      Effect.map(
+        conn.execute("SELECT pg_xact_status($1::text::xid8) AS status", [witness.token], undefined),
+        ([row]) => row.status === "committed" ? "committed" : row.status === "aborted" ? "rolledBack" : "pending"
+      ),
+
+    sequence: (conn, limit) =>
+      Effect.map(packet(conn, writing, [`SELECT ${names.sequence}(${limit}) AS taken`]), ([[row]]) => Number(row.taken)),
+
+    append: (conn, events, { deadline, limit }) =>
+      Effect.map(
+        packet(conn, writing, [
+          `SELECT ord, id::text FROM ${names.append}(${quote(toDocument(events))}::json, ${limit}, ${deadline})`
+        ]),
+        ([rows]) => rows.map((row) => row.id === null ? null : BigInt(row.id) as EventId)
+      ),
+
+    find: (conn, uids, { locked, since }) => {
+      const list = uids.map(quote).join(", ")
+      return Effect.map(
+        packet(conn, writing, [
+          locked ? `SELECT 1 FROM ${names.head} FOR UPDATE` : "SELECT 1",
+          `SELECT uid::text, NULL AS id FROM ${names.queue} WHERE uid IN (${list})`,
+          `SELECT uid::text, id::text FROM ${names.log} WHERE id > ${since} AND uid IN (${list})`
+        ]),
+        ([, queued, logged]) =>
+          new Map([...queued, ...logged].map((row) => [row.uid, row.id === null ? null : BigInt(row.id) as EventId]))
+      )
+    },
+
+    findByDedupeKey: (conn, keys) =>
+      Effect.map(
+        conn.execute(
+          `SELECT dedupe_key, id::text FROM ${names.log} WHERE dedupe_key = ANY($1::text[])`,
+          [keys],
+          undefined
+        ),
+        toIdsByKey
+      ),
+
+    now: (conn) =>
+      Effect.map(
+        conn.execute("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::text AS now", [], undefined),
+        ([row]) => Number(row.now)
+      ),
+
+    look: (conn, { after, ident, window }) =>
+      Effect.map(
+        packet(conn, reading, [
+          `SELECT m.generation::text, h.last_id::text AS head, c.last_evt_id::text AS cursor_id, ${
+            window === 0 ? "NULL" : bound(names, after, window)
+          } AS bound
+  FROM ${names.meta} m
+ CROSS JOIN ${names.head} h
+  LEFT JOIN ${names.consumers} c ON c.ident = ${ident === undefined ? "NULL" : quote(ident)}`
+        ]),
+        ([[row]]) => toLook(row)
+      ),
+
+    // ORDER BY names the column, not the text of the same name in the list
+    page: (conn, { after, limit, types, upTo }) =>
+      Effect.map(
+        packet(conn, reading, [
+          `SELECT id::text, uid::text, type, event_key, meta::text, data::text,
+       floor(extract(epoch FROM ts) * 1000)::text AS ts
+  FROM ${names.log} l
+ WHERE l.id > ${after}${upTo === undefined ? "" : ` AND l.id <= ${upTo}`}${
+            types === undefined ? "" : ` AND l.type IN (${types.map(quote).join(", ")})`
+          }
+ ORDER BY l.id
+ LIMIT ${limit}`
+        ]),
+        ([rows]) => rows.map(toStored)
+      ),
+
+    register: (conn, ident, from) =>
+      Effect.map(
+        packet(conn, writing, [
+          `SELECT 1 FROM ${names.gate} FOR UPDATE`,
+          `INSERT INTO ${names.consumers} (ident, last_evt_id)
+SELECT ${quote(ident)}, ${start(names, from)} ON CONFLICT (ident) DO NOTHING`,
+          `SELECT last_evt_id::text AS cursor_id FROM ${names.consumers} WHERE ident = ${quote(ident)}`
+        ]),
+        ([, , [row]]) => BigInt(row.cursor_id)
+      ),
+
+    unregister: (conn, ident) =>
+      Effect.map(
+        packet(conn, writing, [
+          `SELECT 1 FROM ${names.gate} FOR UPDATE`,
+          `DELETE FROM ${names.consumers} WHERE ident = ${quote(ident)} RETURNING 1`
+        ]),
+        ([, rows]) => rows.length > 0
+      ),
+
+    acknowledge: (conn, ident, upTo) =>
+      Effect.asVoid(
+        packet(conn, writing, [
+          `UPDATE ${names.consumers} SET last_evt_id = ${upTo}, updated_at = clock_timestamp()
+ WHERE ident = ${quote(ident)} AND last_evt_id < ${upTo}`
+        ])
+      )
+  }
+}
+
+const level = (isolation: Isolation): string => isolation.toUpperCase()
+
+/** The last id of the first `window` rows after the position; all that are there if fewer. */
+const bound = (names: Names, after: bigint, window: number): string => {
+  const position = `greatest(coalesce(c.last_evt_id, 0), ${after})`
+  return `coalesce(
+       (SELECT l.id FROM ${names.log} l WHERE l.id > ${position} ORDER BY l.id OFFSET ${window - 1} LIMIT 1),
+       (SELECT max(l.id) FROM ${names.log} l WHERE l.id > ${position}))::text`
+}
+
+/** The cursor that a registration starts with. */
+const start = (names: Names, from: Start): string => {
+  const head = `(SELECT h.last_id FROM ${names.head} h)`
+  if (from === "beginning") return `coalesce((SELECT min(l.id) - 1 FROM ${names.log} l), ${head})`
+  if (from === "end") return head
+  return "after" in from
+    ? `${from.after}`
+    : `coalesce((SELECT min(l.id) - 1 FROM ${names.log} l WHERE l.ts >= to_timestamp(${from.time} / 1000.0)), ${head})`
+}
+

@@ -1,0 +1,217 @@
+/**
+ * The statements on SQLite (>= 3.35). One writer at a time: the write lock is taken before the first statement and held
+ * to COMMIT, so ids are given in commit order and `evt_log` is written directly.
+ *
+ * Nothing here waits inside the driver, which is synchronous and would freeze the whole process: the lock is asked for
+ * with busy_timeout 0, and who does not get it tries again later (`store.ts`).
+ */
+import type { Connection } from "@effect/sql/SqlConnection"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import type { NewEvent } from "../../Event.js"
+import type { EventId } from "../../EventId.js"
+import type { Start } from "../../services/EventStore.js"
+import type { Rows } from "./Database.js"
+import type { Dialect } from "./Dialect.js"
+import { toDocument, toIdsByKey, toLook, toParams, toStored } from "./Dialect.js"
+import type { Names } from "./names.js"
+
+/** Only for what was checked against a pattern, or comes out of UUIDs and digits. */
+const quote = (text: string): string => `'${text.replaceAll("'", "''")}'`
+
+/** `busyTimeout`: what the user's client had, restored once the lock is ours. */
+export const make = (names: Names, busyTimeout: number): Dialect => {
+  const columns = "uid, type, event_key, key_hash, meta, dedupe_key, data"
+  const skipTwins = "ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING"
+  const insertOne = `INSERT INTO ${names.log} (${columns}) VALUES (?, ?, ?, ?, ?, ?, ?) ${skipTwins}`
+  const insertMany = `INSERT INTO ${names.log} (${columns})
+  SELECT json_extract(value, '$.u'), json_extract(value, '$.t'), json_extract(value, '$.k'), json_extract(value, '$.h'),
+         json_extract(value, '$.m'), json_extract(value, '$.p'), json_extract(value, '$.d')
+    FROM json_each(?) WHERE true ORDER BY key ${skipTwins}`
+  const head = `coalesce((SELECT seq FROM sqlite_sequence WHERE name = ${quote(`${names.prefix}log`)}), 0)`
+
+  const begin = (conn: Connection): Effect.Effect<void, SqlError> =>
+    busyTimeout === 0
+      ? Effect.asVoid(conn.execute("BEGIN IMMEDIATE", [], undefined))
+      : conn.execute("PRAGMA busy_timeout = 0", [], undefined).pipe(
+        Effect.zipRight(conn.execute("BEGIN IMMEDIATE", [], undefined)),
+        Effect.ensuring(Effect.ignore(conn.execute(`PRAGMA busy_timeout = ${busyTimeout}`, [], undefined)))
+      )
+
+  const commit = (conn: Connection): Effect.Effect<boolean, SqlError> =>
+    Effect.as(conn.execute("COMMIT", [], undefined), true)
+
+  const rollback = (conn: Connection): Effect.Effect<void, SqlError> =>
+    Effect.asVoid(conn.execute("ROLLBACK", [], undefined))
+
+  /** All of it in one synchronous go. A COMMIT that failed has left the transaction open: it is rolled back as well. */
+  const writing = <A>(conn: Connection, f: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
+    Effect.zipRight(
+      begin(conn),
+      Effect.tapErrorCause(Effect.zipLeft(f, commit(conn)), () => Effect.ignore(rollback(conn)))
+    )
+
+  const emit = (conn: Connection, events: ReadonlyArray<NewEvent>): Effect.Effect<Rows, SqlError> =>
+    events.length === 1
+      ? conn.execute(insertOne, toParams(events[0]!), undefined)
+      : conn.execute(insertMany, [toDocument(events)], undefined)
+
+  return {
+    name: "sqlite",
+    sequenced: false,
+
+    begin: (conn) => begin(conn),
+
+    commit,
+
+    rollback,
+
+    emit: (conn, events) => Effect.as(emit(conn, events), { stored: true, token: undefined }),
+
+    statement: (events) => ({
+      sql: `INSERT INTO ${names.log} (${columns}) VALUES ${events.map(() => "(?, ?, ?, ?, ?, ?, ?)").join(", ")} ` +
+        skipTwins,
+      params: events.flatMap(toParams)
+    }),
+
+    // in one process the answer to a COMMIT cannot be lost
+    outcome: () => Effect.succeed("pending" as const),
+
+    sequence: () => Effect.succeed(0),
+
+    append: (conn, events) =>
+      writing(
+        conn,
+        Effect.gen(function*() {
+          const [{ base }] = yield* conn.execute(`SELECT CAST(${head} AS TEXT) AS base`, [], undefined)
+          yield* emit(conn, events)
+          const own = yield* conn.execute(
+            `SELECT CAST(id AS TEXT) AS id, uid FROM ${names.log} WHERE id > CAST(? AS INTEGER)`,
+            [base],
+            undefined
+          )
+          const ids = new Map<string, string>(own.map((row) => [row.uid, row.id]))
+          for (const event of events) {
+            if (ids.has(event.uid)) continue
+            const [twin] = yield* conn.execute(
+              `SELECT CAST(id AS TEXT) AS id FROM ${names.log} WHERE dedupe_key = ?`,
+              [event.dedupeKey],
+              undefined
+            )
+            ids.set(event.uid, twin.id)
+          }
+          return events.map((event) => BigInt(ids.get(event.uid)!) as EventId)
+        })
+      ),
+
+    find: (conn, uids, { since }) =>
+      Effect.map(
+        conn.execute(
+          `SELECT uid, CAST(id AS TEXT) AS id FROM ${names.log} WHERE id > ${since} AND uid IN (${
+            uids.map(quote).join(", ")
+          })`,
+          [],
+          undefined
+        ),
+        (rows) => new Map(rows.map((row) => [row.uid, BigInt(row.id) as EventId]))
+      ),
+
+    findByDedupeKey: (conn, keys) =>
+      Effect.map(
+        conn.execute(
+          `SELECT dedupe_key, CAST(id AS TEXT) AS id FROM ${names.log} WHERE dedupe_key IN (${keys.map(() => "?").join(", ")})`,
+          keys,
+          undefined
+        ),
+        toIdsByKey
+      ),
+
+    now: () => Effect.sync(() => Date.now()),
+
+    look: (conn, { after, ident, window }) =>
+      Effect.map(
+        conn.execute(
+          `SELECT CAST(m.generation AS TEXT) AS generation, CAST(${head} AS TEXT) AS head,
+       CAST(c.last_evt_id AS TEXT) AS cursor_id, ${window === 0 ? "NULL" : bound(names, window)} AS bound
+  FROM ${names.meta} m
+  LEFT JOIN ${names.consumers} c ON c.ident = ?`,
+          window === 0 ? [ident ?? null] : [after, after, ident ?? null],
+          undefined
+        ),
+        ([row]) => toLook(row)
+      ),
+
+    // ORDER BY names the column, not the text of the same name in the list
+    page: (conn, { after, limit, types, upTo }) =>
+      Effect.map(
+        conn.execute(
+          `SELECT CAST(id AS TEXT) AS id, uid, type, event_key, meta, data, CAST(ts AS TEXT) AS ts
+  FROM ${names.log} l
+ WHERE l.id > ?${upTo === undefined ? "" : " AND l.id <= ?"}${
+            types === undefined ? "" : ` AND l.type IN (${types.map(quote).join(", ")})`
+          }
+ ORDER BY l.id
+ LIMIT ?`,
+          upTo === undefined ? [after, limit] : [after, upTo, limit],
+          undefined
+        ),
+        (rows) => rows.map(toStored)
+      ),
+
+    register: (conn, ident, from) =>
+      writing(
+        conn,
+        Effect.gen(function*() {
+          yield* conn.execute(
+            `INSERT OR IGNORE INTO ${names.consumers} (ident, last_evt_id) SELECT ?, ${start(names, head, from)}`,
+            [ident],
+            undefined
+          )
+          const [row] = yield* conn.execute(
+            `SELECT CAST(last_evt_id AS TEXT) AS cursor_id FROM ${names.consumers} WHERE ident = ?`,
+            [ident],
+            undefined
+          )
+          return BigInt(row.cursor_id)
+        })
+      ),
+
+    unregister: (conn, ident) =>
+      writing(
+        conn,
+        Effect.map(
+          conn.execute(`DELETE FROM ${names.consumers} WHERE ident = ? RETURNING 1`, [ident], undefined),
+          (rows) => rows.length > 0
+        )
+      ),
+
+    acknowledge: (conn, ident, upTo) =>
+      writing(
+        conn,
+        Effect.asVoid(conn.execute(
+          `UPDATE ${names.consumers}
+   SET last_evt_id = ?, updated_at = CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)
+ WHERE ident = ? AND last_evt_id < ?`,
+          [upTo, ident, upTo],
+          undefined
+        ))
+      )
+  }
+}
+
+/** The last id of the first `window` rows after the position; all that are there if fewer. */
+const bound = (names: Names, window: number): string => {
+  const position = "max(coalesce(c.last_evt_id, 0), ?)"
+  return `CAST(coalesce(
+       (SELECT l.id FROM ${names.log} l WHERE l.id > ${position} ORDER BY l.id LIMIT 1 OFFSET ${window - 1}),
+       (SELECT max(l.id) FROM ${names.log} l WHERE l.id > ${position})) AS TEXT)`
+}
+
+/** The cursor that a registration starts with. */
+const start = (names: Names, head: string, from: Start): string => {
+  if (from === "beginning") return `coalesce((SELECT min(l.id) - 1 FROM ${names.log} l), ${head})`
+  if (from === "end") return head
+  return "after" in from
+    ? `${from.after}`
+    : `coalesce((SELECT min(l.id) - 1 FROM ${names.log} l WHERE l.ts >= ${from.time}), ${head})`
+}

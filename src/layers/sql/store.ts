@@ -1,0 +1,119 @@
+/**
+ * The event store on SQL: the statements of a dialect, run on the right connection, with errors that say what to do.
+ */
+import * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import {
+  ForeignTransaction,
+  InsideTransaction,
+  type InvalidOption,
+  NotInTransaction,
+  type SchemaMismatch,
+  StoreError,
+  TransactionLost,
+  type UnsupportedDatabase
+} from "../../EventStreamError.js"
+import { classify, hasCode } from "../../internal/sqlError.js"
+import type { Service as EventStore } from "../../services/EventStore.js"
+import * as Append from "./append.js"
+import { detached } from "./Database.js"
+import { open, type OpenOptions } from "./open.js"
+import { idempotent } from "./retry.js"
+import * as Transaction from "./transaction.js"
+
+const storeError = (operation: string) => (cause: SqlError) =>
+  new StoreError({ operation, ...classify(cause), cause })
+
+type Emit = ReturnType<EventStore["emit"]>
+
+export const make = (
+  options: OpenOptions
+): Effect.Effect<EventStore, StoreError | UnsupportedDatabase | SchemaMismatch | InvalidOption> =>
+  Effect.gen(function*() {
+    const { database, dialect, stream } = yield* open(options)
+    const head = { last: 0n }
+    const listeners = new Set<() => void>()
+    const hint = () => {
+      for (const listener of listeners) listener()
+    }
+
+    const run = <A>(operation: string, effect: Effect.Effect<A, SqlError>): Effect.Effect<A, StoreError> =>
+      Effect.mapError(idempotent(effect), storeError(operation))
+
+    const emit: EventStore["emit"] = (events) =>
+      Effect.flatMap(Effect.mapError(database.ambient, storeError("emit")), (ambient): Emit => {
+        if (ambient._tag === "None") return Effect.fail(new NotInTransaction({ operation: "emit" }))
+        if (ambient._tag === "Foreign") return Effect.fail(new ForeignTransaction({ operation: "emit" }))
+        if (events.length === 0) return Effect.void
+        const [conn, depth] = ambient.transaction
+        return Effect.flatMap(Effect.serviceOption(Transaction.Current), (current): Emit => {
+          const state = Option.isSome(current) && current.value.conn === conn ? current.value : undefined
+          if (state?.open === false) return Effect.fail(new NotInTransaction({ operation: "emit" }))
+          return Effect.matchEffect(dialect.emit(conn, events), {
+            onFailure: (cause) =>
+              // PostgreSQL: the transaction was aborted by an earlier error
+              Effect.fail(
+                hasCode(cause, "25P02")
+                  ? new TransactionLost({ operation: "emit", cause })
+                  : storeError("emit")(cause)
+              ),
+            onSuccess: ({ stored, token }) => {
+              if (!stored) return Effect.fail(new TransactionLost({ operation: "emit" }))
+              if (state === undefined) hint()
+              else {
+                state.emitted = true
+                if (token !== undefined && depth === 0 && events[0]!.dedupeKey === null) {
+                  state.witness = { token, uid: events[0]!.uid }
+                }
+              }
+              return Effect.void
+            }
+          })
+        })
+      })
+
+    const append = yield* Append.make(database, dialect, head)
+    const look: EventStore["look"] = (options) =>
+      Effect.tap(run("look", database.reading((conn) => dialect.look(conn, options))), (found) => {
+        if (found.head > head.last) head.last = found.head
+      })
+    yield* look({ ident: undefined, after: 0n, window: 0 })
+
+    const outside: EventStore["outside"] = <A, E, R>(operation: string, effect: Effect.Effect<A, E, R>) =>
+      Effect.contextWithEffect((context: Context.Context<R>): Effect.Effect<A, E | InsideTransaction | StoreError, R> =>
+        Option.isNone(Context.getOption(context, SqlClient.TransactionConnection))
+          ? effect
+          : Effect.flatMap(
+            Effect.mapError(database.ambient, storeError(operation)),
+            (ambient): Effect.Effect<A, E | InsideTransaction, R> =>
+              ambient._tag === "Own" ? Effect.fail(new InsideTransaction({ operation })) : detached(effect)
+          )
+      )
+
+    return {
+      stream,
+      sequenced: dialect.sequenced,
+      emit,
+      transaction: Transaction.make(database, dialect, hint),
+      statement: dialect.statement,
+      append: (events) => Effect.tap(append(events), hint),
+      sequence: (limit) => run("sequence", database.reserved((conn) => dialect.sequence(conn, limit))),
+      look,
+      page: (options) => run("page", database.reading((conn) => dialect.page(conn, options))),
+      register: (ident, from) => run("register", database.reserved((conn) => dialect.register(conn, ident, from))),
+      unregister: (ident) => run("unregister", database.reserved((conn) => dialect.unregister(conn, ident))),
+      acknowledge: (ident, upTo) =>
+        run("acknowledge", database.reserved((conn) => dialect.acknowledge(conn, ident, upTo))),
+      hints: (listener) =>
+        Effect.acquireRelease(
+          Effect.sync(() => void listeners.add(listener)),
+          () => Effect.sync(() => void listeners.delete(listener))
+        ),
+      outside
+    } satisfies EventStore
+  }).pipe(
+    Effect.catchTag("SqlError", (cause) => Effect.fail(storeError("open")(cause)))
+  )
