@@ -5,11 +5,23 @@
  */
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as SqliteClient from "@effect/sql-sqlite-node/SqliteClient"
+import type { ConfigError } from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { StoreError } from "./EventStreamError.js"
 import * as EventStream from "./layers/EventStream.js"
+
+/**
+ * A client for a file, as the examples and the `evt` command use it: `sqlite:path`, `file:path` or a path.
+ *
+ * @since 0.1.0
+ * @category clients
+ */
+export const client = (
+  url: string
+): Layer.Layer<SqliteClient.SqliteClient | SqlClient.SqlClient, ConfigError> =>
+  SqliteClient.layer({ filename: url.replace(/^(sqlite|file):(\/\/)?/, "") })
 
 /**
  * The options of a stream on SQLite, for `EventStream.make`, `EventStream.layer` and named streams: reads get a second,
