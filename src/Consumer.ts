@@ -37,7 +37,9 @@ const print = (value: unknown): string => {
  * @category conversions
  */
 export const ident = (consumer: Consumer): Either.Either<string, InvalidConsumer> => {
-  const { component, user } = typeof consumer === "string" ? { component: consumer, user: "local" } : consumer
+  const { component, user } = typeof consumer === "object" && consumer !== null
+    ? consumer
+    : { component: consumer, user: "local" }
   if (typeof user !== "string" || !userPattern.test(user)) {
     return Either.left(
       new InvalidConsumer({ part: "user", value: print(user), expected: "1 to 47 characters of A-Z a-z 0-9 _ . @ -" })

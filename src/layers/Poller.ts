@@ -95,6 +95,7 @@ export const make = (store: EventStore): Service => {
     { types }: Selection,
     limit: number
   ): Effect.Effect<Page, StoreError> => {
+    if (found.head <= after) return Effect.succeed({ look: found, rows: [], upTo: after })
     if (types === undefined) {
       return Effect.map(store.page({ after, upTo: undefined, types, limit }), (rows) => ({
         look: found,
@@ -112,9 +113,16 @@ export const make = (store: EventStore): Service => {
   }
 
   /**
-   * Reads on from `after`. If the log has less than asked for, what is committed is sequenced and read as well; a
-   * sequencer that is at it right now is not waited for.
+   * Sequences what is committed; the last id after that. Who is at it already is waited for, so that a caller reads what
+   * it has written before, but not for long: that process may be stopped.
    */
+  const sequence = (tries = 8): Effect.Effect<bigint, StoreError> =>
+    Effect.flatMap(store.sequence(batchSize), ({ head, taken }) =>
+      taken >= 0 || tries === 0
+        ? Effect.succeed(head)
+        : Effect.zipRight(Effect.sleep(10 - tries), sequence(tries - 1)))
+
+  /** Reads on from `after`. If the log has less than asked for, what is committed is sequenced and read as well. */
   const read = (
     ident: string | undefined,
     found: Look,
@@ -124,8 +132,8 @@ export const make = (store: EventStore): Service => {
   ): Effect.Effect<Page, StoreError> =>
     Effect.flatMap(pageOf(found, after, selection, limit), (page) => {
       if (page.rows.length >= limit || !store.sequenced) return Effect.succeed(page)
-      return Effect.flatMap(store.sequence(batchSize), (moved) =>
-        moved <= 0
+      return Effect.flatMap(sequence(), (head) =>
+        head <= found.head
           ? Effect.succeed(page)
           : Effect.flatMap(look(ident, after, selection), (again) => pageOf(again, after, selection, limit)))
     })

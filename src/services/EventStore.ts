@@ -54,6 +54,23 @@ export interface Look {
   readonly bound: bigint | undefined
 }
 
+/**
+ * What sequencing did.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Sequenced {
+  /** How many events were taken from the queue. -1: another one is at it. */
+  readonly taken: number
+  /** The last id given, read after that. */
+  readonly head: bigint
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
 export interface Service {
   /** UUID of the stream, made when its tables were. */
   readonly stream: string
@@ -75,10 +92,9 @@ export interface Service {
     events: ReadonlyArray<NewEvent>
   ) => Effect.Effect<ReadonlyArray<EventId>, StoreError | OutcomeUnknown>
   /**
-   * Moves at most `limit` committed events from the queue to the log and gives them ids: how many were taken from the
-   * queue. -1: another one is at it.
+   * Moves at most `limit` committed events from the queue to the log and gives them ids.
    */
-  readonly sequence: (limit: number) => Effect.Effect<number, StoreError>
+  readonly sequence: (limit: number) => Effect.Effect<Sequenced, StoreError>
   /** False where a commit gives the ids itself (SQLite): nothing needs to sequence. */
   readonly sequenced: boolean
   readonly look: (options: {

@@ -10,7 +10,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import type * as Effect from "effect/Effect"
 import type { NewEvent, StoredEvent } from "../../Event.js"
 import type { EventId } from "../../EventId.js"
-import type { Isolation, Look, Start } from "../../services/EventStore.js"
+import type { Isolation, Look, Sequenced, Start } from "../../services/EventStore.js"
 
 type Run<A> = Effect.Effect<A, SqlError>
 
@@ -45,7 +45,7 @@ export interface Dialect {
   ) => Run<"committed" | "rolledBack" | "pending">
 
   // transactions of our own, one packet each
-  readonly sequence: (conn: Connection, limit: number) => Run<number>
+  readonly sequence: (conn: Connection, limit: number) => Run<Sequenced>
   /** The ids, in order; null where the event went to the queue because older ones were still waiting there. */
   readonly append: (
     conn: Connection,

@@ -100,8 +100,10 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
     },
 
     sequence: (conn, limit) =>
-      Effect.map(conn.executeUnprepared(`CALL ${names.sequence}(${limit})`, [], undefined), ([rows]) =>
-        Number(rows[0].taken)),
+      Effect.map(
+        conn.executeUnprepared(`CALL ${names.sequence}(${limit})`, [], undefined),
+        ([[{ head, taken }]]) => ({ taken: Number(taken), head: BigInt(head) })
+      ),
 
     append: (conn, events, { deadline, limit }) =>
       Effect.map(

@@ -66,7 +66,13 @@ export const make = (names: Names): Dialect => {
       ),
 
     sequence: (conn, limit) =>
-      Effect.map(packet(conn, writing, [`SELECT ${names.sequence}(${limit}) AS taken`]), ([[row]]) => Number(row.taken)),
+      Effect.map(
+        packet(conn, writing, [
+          `SELECT ${names.sequence}(${limit}) AS taken`,
+          `SELECT last_id::text AS head FROM ${names.head}`
+        ]),
+        ([[{ taken }], [{ head }]]) => ({ taken: Number(taken), head: BigInt(head) })
+      ),
 
     append: (conn, events, { deadline, limit }) =>
       Effect.map(

@@ -77,7 +77,8 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
     // in one process the answer to a COMMIT cannot be lost
     outcome: () => Effect.succeed("pending" as const),
 
-    sequence: () => Effect.succeed(0),
+    // nothing waits to be sequenced: store.sequenced is false, nobody asks
+    sequence: () => Effect.succeed({ taken: 0, head: 0n }),
 
     append: (conn, events) =>
       writing(

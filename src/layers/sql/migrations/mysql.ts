@@ -146,7 +146,7 @@ BEGIN
       COMMIT;
     END;
   END IF;
-  SELECT taken AS taken;
+  SELECT taken AS taken, CAST(last_id AS CHAR) AS head FROM ${names.head} WHERE one = 1;
 END`,
 
     // See the PostgreSQL routine of the same name. `ids` is filled where a dedupe key made the ids other than base + n.

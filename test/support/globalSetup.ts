@@ -1,0 +1,21 @@
+import { find, type Kind, type Server } from "./servers.js"
+
+/** One server of each kind for the whole run; test files learn their URLs from the environment. */
+export default async () => {
+  const servers: Array<Server> = []
+  const kinds: ReadonlyArray<Kind> = ["postgres", "mysql"]
+  for (const kind of kinds) {
+    const found = await find(kind)
+    if ("missing" in found) {
+      if (process.env.CI === "true") throw new Error(found.missing)
+      console.error(`\n  SKIPPED: ${found.missing}\n`)
+      process.env[`EVT_RUN_${kind.toUpperCase()}_MISSING`] = found.missing
+    } else {
+      servers.push(found)
+      process.env[`EVT_RUN_${kind.toUpperCase()}_URL`] = found.url
+    }
+  }
+  return async () => {
+    for (const server of servers) await server.stop()
+  }
+}
