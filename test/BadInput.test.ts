@@ -30,7 +30,11 @@ onEach("Bad input gets its own error before anything is written", ({ prefix, run
       Effect.gen(function*() {
         const { generator, poller } = yield* services
         for (const [data, reason] of bad) {
-          for (const effect of [generator.transaction(generator.emit(Any, data)), generator.add(Any, data)]) {
+          const attempts: ReadonlyArray<Effect.Effect<unknown, Error>> = [
+            generator.transaction(generator.emit(Any, data)),
+            generator.add(Any, data)
+          ]
+          for (const effect of attempts) {
             const error = yield* Effect.flip(effect)
             expect(error).toMatchObject({ _tag: "InvalidEvent", type: "ANY", part: "data" })
             expect(error.message).toMatch(reason)

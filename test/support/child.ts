@@ -1,0 +1,59 @@
+/** Runs a TypeScript file in a process of its own, which talks by one JSON value a line. */
+import * as ChildProcess from "node:child_process"
+import * as Readline from "node:readline"
+
+export interface Child {
+  readonly pid: number
+  /** All messages so far. */
+  readonly messages: ReadonlyArray<any>
+  /** The first message that passes, now or later; rejects when the process ends before. */
+  readonly message: (passes: (message: any) => boolean) => Promise<any>
+  readonly kill: (signal: NodeJS.Signals) => void
+  readonly exited: Promise<{ readonly code: number | null; readonly signal: string | null }>
+}
+
+export const spawnTs = (file: string, args: ReadonlyArray<string>, env: Record<string, string> = {}): Child => {
+  const child = ChildProcess.spawn(process.execPath, ["--import", "tsx", file, ...args], {
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "inherit"]
+  })
+  const messages: Array<any> = []
+  const waiting = new Set<() => void>()
+  let ended = false
+  const wake = () => {
+    for (const f of waiting) f()
+  }
+  Readline.createInterface({ input: child.stdout }).on("line", (line) => {
+    try {
+      messages.push(JSON.parse(line))
+    } catch {
+      // half a line of a process that was killed
+    }
+    wake()
+  })
+  const exited = new Promise<{ code: number | null; signal: string | null }>((resolve) =>
+    child.once("close", (code, signal) => {
+      ended = true
+      wake()
+      resolve({ code, signal })
+    })
+  )
+  return {
+    pid: child.pid!,
+    messages,
+    message: (passes) =>
+      new Promise((resolve, reject) => {
+        const look = () => {
+          const found = messages.find(passes)
+          if (found === undefined && !ended) return
+          waiting.delete(look)
+          if (found === undefined) reject(new Error(`${file} ended without saying what was waited for`))
+          else resolve(found)
+        }
+        waiting.add(look)
+        look()
+      }),
+    kill: (signal) => void child.kill(signal),
+    exited
+  }
+}

@@ -1,0 +1,63 @@
+/**
+ * A proxy in front of a database server that can lose an answer: it passes on what the client sends, and cuts the
+ * connection instead of passing on what the server says to it.
+ */
+import * as Net from "node:net"
+
+export interface Proxy {
+  readonly port: number
+  /** Cuts the next connection on which the client sends `text`: `after` the server got it, or `before`. */
+  readonly cut: (text: string, when: "after" | "before") => void
+  /** How many connections were cut. */
+  readonly cuts: () => number
+  /** Refuses or accepts new connections. */
+  readonly accept: (yes: boolean) => void
+  readonly stop: () => Promise<void>
+}
+
+export const startProxy = (target: { readonly host: string; readonly port: number }): Promise<Proxy> =>
+  new Promise((resolve) => {
+    let armed: { readonly text: string; readonly when: "after" | "before" } | undefined
+    let cuts = 0
+    let accepting = true
+    const sockets = new Set<Net.Socket>()
+    const server = Net.createServer((client) => {
+      if (!accepting) return client.destroy()
+      const upstream = Net.connect(target)
+      sockets.add(client).add(upstream)
+      let silent = false
+      const end = () => {
+        client.destroy()
+        upstream.destroy()
+      }
+      client.on("error", end).on("close", end)
+      upstream.on("error", end).on("close", end)
+      client.on("data", (data) => {
+        if (armed !== undefined && data.includes(armed.text)) {
+          const { when } = armed
+          armed = undefined
+          cuts++
+          if (when === "before") return end()
+          silent = true
+        }
+        upstream.write(data)
+      })
+      upstream.on("data", (data) => silent ? end() : void client.write(data))
+    })
+    server.listen(0, "127.0.0.1", () =>
+      resolve({
+        port: (server.address() as Net.AddressInfo).port,
+        cut: (text, when) => {
+          armed = { text, when }
+        },
+        cuts: () => cuts,
+        accept: (yes) => {
+          accepting = yes
+        },
+        stop: () =>
+          new Promise((done) => {
+            for (const socket of sockets) socket.destroy()
+            server.close(() => done())
+          })
+      }))
+  })
