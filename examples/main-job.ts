@@ -128,12 +128,14 @@ const job = Effect.gen(function*() {
     yield* Effect.repeat(Effect.sleep(2), { until: () => audit.delivered > transactions / 4 })
     killed++
   }))
-  yield* Effect.forkScoped(Effect.gen(function*() {
-    yield* killedOnce
-    audit.restarted()
-    yield* child("AUDIT", audit)
-    yield* Effect.never
-  }).pipe(Effect.scoped))
+  yield* Effect.forkScoped(
+    Effect.gen(function*() {
+      yield* killedOnce
+      audit.restarted()
+      yield* child("AUDIT", audit)
+      yield* Effect.never
+    }).pipe(Effect.scoped)
+  )
 
   const show = progress("transactions")
   let done = 0
@@ -155,7 +157,9 @@ const job = Effect.gen(function*() {
   const complete = () => audit.ids.size >= events && balance.ids.size >= changes && live.ids.size >= events
   const waiting = progress("delivered")
   yield* Effect.sleep(20).pipe(
-    Effect.tap(() => waiting(Math.min(audit.ids.size + balance.ids.size + live.ids.size, 2 * events + changes), 2 * events + changes)),
+    Effect.tap(() =>
+      waiting(Math.min(audit.ids.size + balance.ids.size + live.ids.size, 2 * events + changes), 2 * events + changes)
+    ),
     Effect.repeat({ until: complete }),
     Effect.timeoutOption("30 seconds")
   )
@@ -190,7 +194,7 @@ const cleanUp = Effect.gen(function*() {
   const sql = yield* SqlClient.SqlClient
   const drop = (what: string) => Effect.ignore(sql.unsafe(`DROP ${what}`))
   for (const table of tables) yield* drop(`TABLE IF EXISTS ${prefix}${table}`)
-  if (/^postgres/.test(url)) {
+  if (url.startsWith("postgres")) {
     for (const f of ["append(json, integer, bigint)", "sequence(integer)", "move(integer, bigint)"]) {
       yield* drop(`FUNCTION IF EXISTS ${prefix}${f}`)
     }

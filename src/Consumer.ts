@@ -47,7 +47,11 @@ export const ident = (consumer: Consumer): Either.Either<string, InvalidConsumer
   }
   if (typeof component !== "string" || !componentPattern.test(component)) {
     return Either.left(
-      new InvalidConsumer({ part: "component", value: print(component), expected: "1 to 16 characters of A-Z a-z 0-9 _" })
+      new InvalidConsumer({
+        part: "component",
+        value: print(component),
+        expected: "1 to 16 characters of A-Z a-z 0-9 _"
+      })
     )
   }
   return Either.right(`${user}:${component}`)

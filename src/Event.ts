@@ -317,7 +317,10 @@ const decode = (
     if (type.version !== 1 || row.meta !== null) {
       const version = row.meta === null ? 1 : parseMeta(row.meta).version ?? 1
       if (version > type.version) {
-        return new Undecodable(row, `version ${version} of ${type.name} is newer than version ${type.version} known here`)
+        return new Undecodable(
+          row,
+          `version ${version} of ${type.name} is newer than version ${type.version} known here`
+        )
       }
       for (let v = version; v < type.version; v++) data = type.upcast[v]!(data)
     }

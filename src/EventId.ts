@@ -57,8 +57,7 @@ export type Input = EventId | bigint | string | number
  * @category constructors
  */
 export const parse = (option: string, input: Input): Either.Either<EventId, InvalidOption> => {
-  const refuse = (expected: string) =>
-    Either.left(new InvalidOption({ option, value: describe(input), expected }))
+  const refuse = (expected: string) => Either.left(new InvalidOption({ option, value: describe(input), expected }))
   if (typeof input === "number" && !Number.isSafeInteger(input)) {
     return refuse("an integer that a number holds exactly (give larger ids as bigint or string)")
   }

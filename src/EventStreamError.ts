@@ -180,7 +180,9 @@ export class OutcomeUnknown extends Schema.TaggedError<OutcomeUnknown>()("Outcom
   cause: Schema.optional(Schema.Defect)
 }) {
   override get message() {
-    return `It is not known whether ${this.uids.length} event(s) are stored (uid ${this.uids[0]}…)${causeText(this.cause)}`
+    return `It is not known whether ${this.uids.length} event(s) are stored (uid ${this.uids[0]}…)${
+      causeText(this.cause)
+    }`
   }
 }
 

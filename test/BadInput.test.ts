@@ -44,10 +44,12 @@ onEach("Bad input gets its own error before anything is written", ({ prefix, run
         expect(misfit).toMatchObject({ _tag: "InvalidEvent", part: "data" })
         expect(misfit.message).toMatch(/Expected .*actual "1"/s)
         // one bad event of many: none is written
-        expect(yield* Effect.flip(generator.transaction(generator.emitAll([
-          { type: Gone, data: { id: 1 }, options: undefined },
-          { type: Gone, data: {}, options: undefined }
-        ])))).toMatchObject({ _tag: "InvalidEvent" })
+        expect(
+          yield* Effect.flip(generator.transaction(generator.emitAll([
+            { type: Gone, data: { id: 1 }, options: undefined },
+            { type: Gone, data: {}, options: undefined }
+          ])))
+        ).toMatchObject({ _tag: "InvalidEvent" })
         expect((yield* poller.poll("LIVE")).events).toEqual([])
       }),
       { prefix: prefix(), maxDataBytes: 1000 }
@@ -60,7 +62,9 @@ onEach("Bad input gets its own error before anything is written", ({ prefix, run
         const { generator } = yield* services
         for (const key of ["", "x".repeat(256), "a\u0000", "\ud800", 5 as any]) {
           expect(yield* Effect.flip(generator.add(Gone, { id: 1 }, { key }))).toMatchObject({ part: "key" })
-          expect(yield* Effect.flip(generator.add(Gone, { id: 1 }, { dedupeKey: key }))).toMatchObject({ part: "dedupeKey" })
+          expect(yield* Effect.flip(generator.add(Gone, { id: 1 }, { dedupeKey: key }))).toMatchObject({
+            part: "dedupeKey"
+          })
         }
         expect(yield* generator.add(Gone, { id: 1 }, { key: "😀".repeat(127), dedupeKey: "x".repeat(255) })).toBe(1n)
       }),
@@ -79,21 +83,47 @@ onEach("Bad input gets its own error before anything is written", ({ prefix, run
           expect(error).toMatchObject({ _tag: "InvalidConsumer", part: "component" })
         }
         expect(yield* Effect.flip(poller.poll({ user: "a:b", component: "C" }))).toMatchObject({ part: "user" })
-        expect(yield* Effect.flip(poller.poll("UNKNOWN"))).toMatchObject({ _tag: "NotRegistered", consumer: "local:UNKNOWN" })
+        expect(yield* Effect.flip(poller.poll("UNKNOWN"))).toMatchObject({
+          _tag: "NotRegistered",
+          consumer: "local:UNKNOWN"
+        })
         expect(yield* Effect.flip(poller.register("LIVE"))).toMatchObject({ _tag: "LiveNotAllowed" })
         expect(yield* Effect.flip(poller.unregister("LIVE"))).toMatchObject({ _tag: "LiveNotAllowed" })
-        const badIds = [-1, 0, 1.5, NaN, 2 ** 53, "0", "-1", "", "1e3", "abc", " 1", "1".repeat(30), 0n, -1n, 10n ** 18n, null, {}]
+        const badIds = [
+          -1,
+          0,
+          1.5,
+          NaN,
+          2 ** 53,
+          "0",
+          "-1",
+          "",
+          "1e3",
+          "abc",
+          " 1",
+          "1".repeat(30),
+          0n,
+          -1n,
+          10n ** 18n,
+          null,
+          {}
+        ]
         for (const lastId of badIds) {
           const error = yield* Effect.flip(poller.poll("C", { lastId: lastId as any }))
           expect(error).toMatchObject({ _tag: "InvalidOption", option: "lastId" })
         }
         for (const limit of [0, 1001, -1, 1.5, NaN, "5" as any]) {
-          expect(yield* Effect.flip(poller.poll("C", { limit }))).toMatchObject({ _tag: "InvalidOption", option: "limit" })
+          expect(yield* Effect.flip(poller.poll("C", { limit }))).toMatchObject({
+            _tag: "InvalidOption",
+            option: "limit"
+          })
         }
         for (const type of ["lower", "x".repeat(70).toUpperCase(), "", "A'B", "1A"]) {
           expect(yield* Effect.flip(poller.poll("C", { want: [type] }))).toMatchObject({ option: "want" })
         }
-        expect(yield* Effect.flip(poller.register("D", { from: { time: new Date(NaN) } }))).toMatchObject({ option: "from.time" })
+        expect(yield* Effect.flip(poller.register("D", { from: { time: new Date(NaN) } }))).toMatchObject({
+          option: "from.time"
+        })
         expect(yield* Effect.flip(poller.register("D", { from: { after: 0 } }))).toMatchObject({ option: "from.after" })
         // nothing of all that moved anything
         expect((yield* poller.poll("C")).events.length).toBe(1)

@@ -52,7 +52,16 @@ onEach("Generator", ({ backend, db, prefix, run }) => {
   })
 
   it("emitAll keeps its order and its data byte for byte, whatever is in it", async () => {
-    const strings = ["", "emoji 😀", "\u0000 \u0001", "\ud800 lone", "\\ ' \" ` $ ? :", "žluťoučký", "\u2028", "a\r\n\tb"]
+    const strings = [
+      "",
+      "emoji 😀",
+      "\u0000 \u0001",
+      "\ud800 lone",
+      "\\ ' \" ` $ ? :",
+      "žluťoučký",
+      "\u2028",
+      "a\r\n\tb"
+    ]
     await run(
       Effect.gen(function*() {
         const { generator, poller } = yield* services
@@ -63,7 +72,11 @@ onEach("Generator", ({ backend, db, prefix, run }) => {
         const batch = yield* poller.poll("LIVE", { want: [Added] })
         const texts = strings.map((email, id) => JSON.stringify({ id, email }))
         expect(batch.events.map((e) => e.json)).toEqual([...texts, ...texts, ...texts])
-        expect(batch.events.map((e) => e._tag === "Known" ? e.data.email : e)).toEqual([...strings, ...strings, ...strings])
+        expect(batch.events.map((e) => e._tag === "Known" ? e.data.email : e)).toEqual([
+          ...strings,
+          ...strings,
+          ...strings
+        ])
       }),
       { prefix: prefix() }
     )
@@ -251,11 +264,18 @@ onEach("Generator", ({ backend, db, prefix, run }) => {
         )
         const broken = Effect.zipRight(sql.unsafe(`INSERT INTO ${p}child VALUES (1)`), generator.emit(Gone, { id: 1 }))
         const error = yield* Effect.flip(generator.transaction(broken))
-        expect(error).toMatchObject({ _tag: "TransactionFailed", phase: "commit", outcome: "rolledBack", retryable: false })
+        expect(error).toMatchObject({
+          _tag: "TransactionFailed",
+          phase: "commit",
+          outcome: "rolledBack",
+          retryable: false
+        })
         yield* generator.transaction(generator.emit(Gone, { id: 2 }))
         expect(ids((yield* poller.poll("LIVE", { want: [Gone] })).events)).toEqual([2])
         // fromCause finds it where the bare client dies
-        const cause = yield* Effect.flip(Effect.sandbox(sql.withTransaction(sql.unsafe(`INSERT INTO ${p}child VALUES (1)`))))
+        const cause = yield* Effect.flip(
+          Effect.sandbox(sql.withTransaction(sql.unsafe(`INSERT INTO ${p}child VALUES (1)`)))
+        )
         expect(EventStreamError.fromCause(cause)).toMatchObject({ value: { _tag: "StoreError", retryable: false } })
       }),
       { prefix: p },
@@ -293,7 +313,9 @@ onEach("Generator", ({ backend, db, prefix, run }) => {
           (id) => Effect.forkDaemon(generator.add(Gone, { id }))
         )
         yield* Effect.yieldNow()
-        const exits = yield* Effect.all(fibers.slice(10).map((fiber) => Fiber.interrupt(fiber)), { concurrency: "unbounded" })
+        const exits = yield* Effect.all(fibers.slice(10).map((fiber) => Fiber.interrupt(fiber)), {
+          concurrency: "unbounded"
+        })
         const interrupted = new Set(exits.flatMap((exit, i) => Exit.isSuccess(exit) ? [] : [10 + i]))
         return { fibers: fibers.slice(0, 10), interrupted }
       }),
@@ -391,7 +413,9 @@ onEach("Whose transaction is it", ({ backend, db, prefix, run }) => {
         const context = yield* Layer.build(db().client())
         const second = context.unsafeMap.get(SqlClient.SqlClient.key) as SqlClient.SqlClient
         yield* second.withTransaction(generator.emit(Gone, { id: 1 }))
-        yield* Effect.ignore(second.withTransaction(Effect.zipRight(generator.emit(Gone, { id: 2 }), Effect.fail("no"))))
+        yield* Effect.ignore(
+          second.withTransaction(Effect.zipRight(generator.emit(Gone, { id: 2 }), Effect.fail("no")))
+        )
         expect(ids((yield* poller.poll("LIVE", { want: [Gone] })).events)).toEqual([1])
       }),
       { prefix: prefix() }
@@ -427,7 +451,9 @@ onEach("A transaction that the database has rolled back", ({ backend, prefix, ru
           if (backend === "postgres") yield* Effect.ignore(sql.unsafe(`INSERT INTO ${p}rows VALUES (1, 0)`))
           else yield* deadlock(sql, `${p}rows`)
         })
-        const emitted = yield* Effect.flip(generator.transaction(Effect.zipRight(lost, generator.emit(Gone, { id: 2 }))))
+        const emitted = yield* Effect.flip(
+          generator.transaction(Effect.zipRight(lost, generator.emit(Gone, { id: 2 })))
+        )
         expect(emitted).toMatchObject({ _tag: "TransactionLost" })
         const committed = yield* Effect.flip(generator.transaction(lost))
         expect(committed).toMatchObject({ _tag: "TransactionLost" })

@@ -24,7 +24,9 @@ const works = Effect.gen(function*() {
 onEach("Migrations", ({ backend, db, prefix, run }) => {
   it("without tables the layer says what to run, and creates nothing", async () => {
     const p = prefix()
-    await expect(run(Effect.void, { prefix: p, migrate: "check" })).rejects.toThrow(/found no tables.*EventStream\.migrate/)
+    await expect(run(Effect.void, { prefix: p, migrate: "check" })).rejects.toThrow(
+      /found no tables.*EventStream\.migrate/
+    )
     await Effect.runPromise(Effect.provide(EventStream.migrate({ prefix: p }), db().client()))
     await run(works, { prefix: p, migrate: "check" })
   })
@@ -39,7 +41,11 @@ onEach("Migrations", ({ backend, db, prefix, run }) => {
 
   it("a migration that was killed after any of its statements is simply run again", async () => {
     const quote = backend === "mysql" ? Names.backticks : Names.doubleQuotes
-    const schema = backend === "mysql" ? new URL(db().url).pathname.slice(1) : backend === "postgres" ? "public" : "main"
+    const schema = backend === "mysql"
+      ? new URL(db().url).pathname.slice(1)
+      : backend === "postgres"
+      ? "public"
+      : "main"
     const all = { mysql: MysqlSteps, postgres: PostgresSteps, sqlite: SqliteSteps }[backend]
     const count = all.steps(Names.make(schema, "x_", quote)).flatMap((step) => step.statements).length
     for (let done = 1; done < count; done++) {

@@ -7,8 +7,7 @@ import { Delivery, EventType, Generator, Poller } from "../src/index.js"
 import { Added, Gone, onEach, services } from "./support/stream.js"
 
 const ids = (events: ReadonlyArray<{ readonly _tag: string; readonly data?: any }>) => events.map((e) => e.data.id)
-const gone = (n: number, from = 1) =>
-  Array.from({ length: n }, (_, i) => Generator.event(Gone, { id: from + i }))
+const gone = (n: number, from = 1) => Array.from({ length: n }, (_, i) => Generator.event(Gone, { id: from + i }))
 const added = (n: number, from = 1) =>
   Array.from({ length: n }, (_, i) => Generator.event(Added, { id: from + i, email: "" }))
 
@@ -79,7 +78,9 @@ onEach("Poller", ({ db, prefix, run }) => {
         yield* generator.addAll([...gone(3), ...added(1)])
         const cursor = (component: string) =>
           Effect.map(
-            Effect.promise(() => db().query(`SELECT last_evt_id AS id FROM ${p}consumers WHERE ident = 'local:${component}'`)),
+            Effect.promise(() =>
+              db().query(`SELECT last_evt_id AS id FROM ${p}consumers WHERE ident = 'local:${component}'`)
+            ),
             ([row]) => Number(row.id)
           )
         yield* poller.poll("C", { want: ["NONE"] })
@@ -146,8 +147,14 @@ onEach("Poller", ({ db, prefix, run }) => {
         const { generator, poller } = yield* services
         yield* poller.register("C")
         yield* generator.addAll(gone(3))
-        expect(yield* Effect.flip(poller.poll("C", { lastId: 4 }))).toMatchObject({ _tag: "CursorAhead", cursor: 4n, head: 3n })
-        expect(yield* Effect.flip(poller.poll("LIVE", { lastId: "999999999999999999" }))).toMatchObject({ _tag: "CursorAhead" })
+        expect(yield* Effect.flip(poller.poll("C", { lastId: 4 }))).toMatchObject({
+          _tag: "CursorAhead",
+          cursor: 4n,
+          head: 3n
+        })
+        expect(yield* Effect.flip(poller.poll("LIVE", { lastId: "999999999999999999" }))).toMatchObject({
+          _tag: "CursorAhead"
+        })
         expect(yield* Effect.flip(poller.poll("C", { generation: 2 }))).toMatchObject({
           _tag: "StreamChanged",
           ours: 1,

@@ -149,11 +149,13 @@ export const layer = (
   OpenError,
   SqlClient.SqlClient
 > =>
-  Layer.scopedContext(Effect.map(make(options), ({ generator, poller, sequencer }) =>
-    Context.make(GeneratorService.Generator, generator).pipe(
-      Context.add(PollerService.Poller, poller),
-      Context.add(SequencerService.Sequencer, sequencer)
-    )))
+  Layer.scopedContext(
+    Effect.map(make(options), ({ generator, poller, sequencer }) =>
+      Context.make(GeneratorService.Generator, generator).pipe(
+        Context.add(PollerService.Poller, poller),
+        Context.add(SequencerService.Sequencer, sequencer)
+      ))
+  )
 
 /**
  * A stream with a name of its own, where one process has several:

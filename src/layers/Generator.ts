@@ -58,8 +58,11 @@ export const make = (
     const addAll: Service["addAll"] = (events) =>
       store.outside(
         "add",
-        Effect.flatMap(encodeAll(events), (encoded) =>
-          encoded.length === 0 ? Effect.succeed([]) : write(encoded) as Effect.Effect<ReadonlyArray<any>, AppendError>)
+        Effect.flatMap(
+          encodeAll(events),
+          (encoded) =>
+            encoded.length === 0 ? Effect.succeed([]) : write(encoded) as Effect.Effect<ReadonlyArray<any>, AppendError>
+        )
       )
 
     return {

@@ -148,8 +148,10 @@ export const make = (store: EventStore): Service => {
     found.cursor === undefined ? Effect.fail(new NotRegistered({ consumer: name })) : Effect.succeed(found.cursor)
 
   const identOf = (operation: string, consumer: Consumer.Consumer) =>
-    Effect.flatMap(Consumer.ident(consumer), (ident) =>
-      Consumer.isLive(consumer) ? Effect.fail(new LiveNotAllowed({ operation })) : Effect.succeed(ident))
+    Effect.flatMap(
+      Consumer.ident(consumer),
+      (ident) => Consumer.isLive(consumer) ? Effect.fail(new LiveNotAllowed({ operation })) : Effect.succeed(ident)
+    )
 
   const poll: Service["poll"] = (consumer, options) =>
     store.outside(

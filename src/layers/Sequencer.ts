@@ -20,7 +20,10 @@ const drain = (store: EventStore): Effect.Effect<number, StoreError> => {
   const loop = (moved: number): Effect.Effect<number, StoreError> =>
     Effect.flatMap(
       store.sequence(batchSize),
-      ({ taken }) => taken >= batchSize ? loop(moved + taken) : Effect.succeed(taken < 0 && moved === 0 ? -1 : moved + Math.max(taken, 0))
+      ({ taken }) =>
+        taken >= batchSize
+          ? loop(moved + taken)
+          : Effect.succeed(taken < 0 && moved === 0 ? -1 : moved + Math.max(taken, 0))
     )
   return loop(0)
 }

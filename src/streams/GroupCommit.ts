@@ -45,7 +45,9 @@ export const make = <A, B, E>(
       let size = 0
       let count = 0
       for (const request of waiting) {
-        if (count > 0 && (items + request.items.length > options.maxItems || size + request.size > options.maxSize)) break
+        if (count > 0 && (items + request.items.length > options.maxItems || size + request.size > options.maxSize)) {
+          break
+        }
         items += request.items.length
         size += request.size
         request.taken = true
@@ -112,7 +114,9 @@ export const make = <A, B, E>(
         waiting.push(request)
         some.unsafeOpen()
         return Effect.onInterrupt(Deferred.await(request.answer), () => {
-          if (request.taken) return Effect.asVoid(Effect.exit(Effect.timeoutOption(Deferred.await(request.answer), "5 seconds")))
+          if (request.taken) {
+            return Effect.asVoid(Effect.exit(Effect.timeoutOption(Deferred.await(request.answer), "5 seconds")))
+          }
           waiting.splice(waiting.indexOf(request), 1)
           return Effect.void
         })

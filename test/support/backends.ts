@@ -55,12 +55,13 @@ export interface TestDatabase {
 
 const transforms = { transformQueryNames: String.camelToSnake, transformResultNames: String.snakeToCamel }
 
-const streamOn = (backend: Backend, client: TestDatabase["client"]): TestDatabase["stream"] => (options, clientOptions) => {
-  const stream = backend === "sqlite"
-    ? SqliteStream.layer({ migrate: "auto", ...options }) as ReturnType<typeof EventStream.layer>
-    : EventStream.layer({ migrate: "auto", ...options })
-  return Layer.fresh(Layer.provideMerge(stream, client(clientOptions))) as EventStreamLayer
-}
+const streamOn =
+  (backend: Backend, client: TestDatabase["client"]): TestDatabase["stream"] => (options, clientOptions) => {
+    const stream = backend === "sqlite"
+      ? SqliteStream.layer({ migrate: "auto", ...options }) as ReturnType<typeof EventStream.layer>
+      : EventStream.layer({ migrate: "auto", ...options })
+    return Layer.fresh(Layer.provideMerge(stream, client(clientOptions))) as EventStreamLayer
+  }
 
 export const createDatabase = (backend: Backend, options: { readonly serializable?: boolean } = {}) =>
   backend === "sqlite"
@@ -114,7 +115,9 @@ const createPostgres = async ({ serializable }: { readonly serializable?: boolea
       ...(options?.peculiar
         ? {
           ...transforms,
-          types: { getTypeParser: (oid: number, format: any) => oid === 20 ? BigInt : Pg.types.getTypeParser(oid, format) }
+          types: {
+            getTypeParser: (oid: number, format: any) => oid === 20 ? BigInt : Pg.types.getTypeParser(oid, format)
+          }
         }
         : {})
     }))

@@ -158,10 +158,12 @@ const startMariadb = async (binary: string, settings: Record<string, string>): P
 
 const startDocker = async (settings: Record<string, string>): Promise<Server> => {
   const port = await freePort()
-  const run = ChildProcess.spawnSync("docker", [
-    ...["run", "--rm", "-d", "-p", `127.0.0.1:${port}:3306`, "-e", "MARIADB_ALLOW_EMPTY_ROOT_PASSWORD=1", "mariadb:10.11"],
-    ...Object.entries(settings).map(([k, v]) => `--${k}=${v}`)
-  ], { encoding: "utf8", timeout: 120_000 })
+  const container = ["-e", "MARIADB_ALLOW_EMPTY_ROOT_PASSWORD=1", "-p", `127.0.0.1:${port}:3306`, "mariadb:10.11"]
+  const flags = Object.entries(settings).map(([k, v]) => `--${k}=${v}`)
+  const run = ChildProcess.spawnSync("docker", ["run", "--rm", "-d", ...container, ...flags], {
+    encoding: "utf8",
+    timeout: 120_000
+  })
   if (run.status !== 0) throw new Error(`docker: ${run.stderr}`)
   const id = run.stdout.trim()
   const url = `mysql://root@127.0.0.1:${port}/`

@@ -44,7 +44,9 @@ const finishing = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E,
       Effect.forkDaemon(effect),
       (fiber) =>
         restore(Fiber.join(fiber)).pipe(
-          Effect.onInterrupt(() => Effect.asVoid(Effect.timeoutOption(Effect.interruptible(Fiber.await(fiber)), patience)))
+          Effect.onInterrupt(() =>
+            Effect.asVoid(Effect.timeoutOption(Effect.interruptible(Fiber.await(fiber)), patience))
+          )
         )
     )
   )
@@ -89,11 +91,14 @@ export const make = (options: {
         Effect.flatMap(Effect.serviceOption(SqlClient.TransactionConnection), (found) => {
           if (Option.isNone(found)) return Effect.succeed<Ambient>({ _tag: "None" })
           const conn = found.value[0]
-          const answer = (own: boolean): Ambient => own ? { _tag: "Own", transaction: found.value } : { _tag: "Foreign" }
+          const answer = (own: boolean): Ambient =>
+            own ? { _tag: "Own", transaction: found.value } : { _tag: "Foreign" }
           const identity = identityOf(conn)
           const known = ours.get(identity)
           if (known !== undefined) return Effect.succeed(answer(known))
-          if (probe === undefined || kindOf(own) === "?" || kindOf(conn) !== kindOf(own)) return Effect.succeed(answer(false))
+          if (probe === undefined || kindOf(own) === "?" || kindOf(conn) !== kindOf(own)) {
+            return Effect.succeed(answer(false))
+          }
           return Effect.map(probe(conn), (own) => {
             ours.set(identity, own)
             return answer(own)

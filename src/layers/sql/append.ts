@@ -62,7 +62,10 @@ export const make = (
     }
 
     /** The batch is in the queue: it is sequenced until it is in the log. */
-    const awaitIds = (events: ReadonlyArray<NewEvent>, since: bigint): Effect.Effect<ReadonlyArray<EventId>, SqlError> =>
+    const awaitIds = (
+      events: ReadonlyArray<NewEvent>,
+      since: bigint
+    ): Effect.Effect<ReadonlyArray<EventId>, SqlError> =>
       Effect.gen(function*() {
         const uids = events.map((event) => event.uid)
         for (let pause = 1;; pause = Math.min(pause * 2, 50)) {
@@ -109,32 +112,33 @@ export const make = (
         const since = head.last
         const deadline = Math.ceil(clock + performance.now()) + deadlineMillis
         const again = (cause: SqlError) => left > 1 ? attempt(events, left - 1) : Effect.fail(failed(cause))
-        return whileBusy(database.reserved((conn) => dialect.append(conn, events, { limit: moveLimit, deadline }))).pipe(
-          Effect.matchEffect({
-            onSuccess: (ids) => {
-              if (ids.includes(null)) return Effect.mapError(awaitIds(events, since), failed)
-              for (const id of ids) if (id! > head.last) head.last = id!
-              return Effect.succeed(ids as ReadonlyArray<EventId>)
-            },
-            onFailure: (cause): Effect.Effect<ReadonlyArray<EventId>, StoreError | OutcomeUnknown> => {
-              if (cameTooLate(cause)) {
-                return Effect.mapError(readClock, failed).pipe(
-                  Effect.tap((now) => {
-                    clock = now
-                  }),
-                  Effect.zipRight(again(cause))
+        return whileBusy(database.reserved((conn) => dialect.append(conn, events, { limit: moveLimit, deadline })))
+          .pipe(
+            Effect.matchEffect({
+              onSuccess: (ids) => {
+                if (ids.includes(null)) return Effect.mapError(awaitIds(events, since), failed)
+                for (const id of ids) if (id! > head.last) head.last = id!
+                return Effect.succeed(ids as ReadonlyArray<EventId>)
+              },
+              onFailure: (cause): Effect.Effect<ReadonlyArray<EventId>, StoreError | OutcomeUnknown> => {
+                if (cameTooLate(cause)) {
+                  return Effect.mapError(readClock, failed).pipe(
+                    Effect.tap((now) => {
+                      clock = now
+                    }),
+                    Effect.zipRight(again(cause))
+                  )
+                }
+                const { reason } = classify(cause)
+                if (reason === "deadlock" || reason === "serialization") return again(cause)
+                if (reason !== "connection" || !dialect.sequenced) return Effect.fail(failed(cause))
+                return Effect.flatMap(
+                  resolve(events, since, deadline, cause),
+                  (answer) => answer === "absent" ? again(cause) : Effect.succeed(answer)
                 )
               }
-              const { reason } = classify(cause)
-              if (reason === "deadlock" || reason === "serialization") return again(cause)
-              if (reason !== "connection" || !dialect.sequenced) return Effect.fail(failed(cause))
-              return Effect.flatMap(
-                resolve(events, since, deadline, cause),
-                (answer) => answer === "absent" ? again(cause) : Effect.succeed(answer)
-              )
-            }
-          })
-        )
+            })
+          )
       })
 
     return (events) => events.length === 0 ? Effect.succeed([]) : attempt(events, attempts)

@@ -91,7 +91,11 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
           rows.length > 0
             ? Effect.succeed("committed")
             : Effect.map(
-              conn.execute(`SELECT 1 FROM ${names.log} WHERE uid = ? ORDER BY id DESC LIMIT 1`, [witness.uid], undefined),
+              conn.execute(
+                `SELECT 1 FROM ${names.log} WHERE uid = ? ORDER BY id DESC LIMIT 1`,
+                [witness.uid],
+                undefined
+              ),
               (found) => found.length > 0 ? "committed" : "rolledBack"
             )
         ),
@@ -136,7 +140,9 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
     findByDedupeKey: (conn, keys) =>
       Effect.map(
         conn.executeUnprepared(
-          `SELECT dedupe_key, CAST(id AS CHAR) AS id FROM ${names.log} WHERE dedupe_key IN (${keys.map(() => "?").join(", ")})`,
+          `SELECT dedupe_key, CAST(id AS CHAR) AS id FROM ${names.log} WHERE dedupe_key IN (${
+            keys.map(() => "?").join(", ")
+          })`,
           keys,
           undefined
         ),
@@ -159,7 +165,7 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
           `SELECT CAST(m.generation AS CHAR) AS generation, CAST(h.last_id AS CHAR) AS head,
        CAST(c.last_evt_id AS CHAR) AS cursor_id, ${window === 0 ? "NULL" : bound(names, after, window)} AS bound
   FROM ${names.meta} m
- CROSS JOIN ${names.head} h
+  JOIN ${names.head} h ON h.one = 1 AND m.one = 1
   LEFT JOIN ${names.consumers} c ON c.ident = ${ident === undefined ? "NULL" : quote(ident)}`,
           [],
           undefined

@@ -36,11 +36,16 @@ export const make = (names: Names): Dialect => {
 
     begin: (conn, isolation) =>
       Effect.asVoid(
-        conn.executeUnprepared(isolation === undefined ? "BEGIN" : `BEGIN ISOLATION LEVEL ${level(isolation)}`, [], undefined)
+        conn.executeUnprepared(
+          isolation === undefined ? "BEGIN" : `BEGIN ISOLATION LEVEL ${level(isolation)}`,
+          [],
+          undefined
+        )
       ),
 
     // COMMIT of an aborted transaction is no error: its command tag says ROLLBACK
-    commit: (conn) => Effect.map(conn.executeRaw("COMMIT", []), (r) => (r as { command: string }).command !== "ROLLBACK"),
+    commit: (conn) =>
+      Effect.map(conn.executeRaw("COMMIT", []), (r) => (r as { command: string }).command !== "ROLLBACK"),
 
     rollback: (conn) => Effect.asVoid(conn.executeUnprepared("ROLLBACK", [], undefined)),
 
@@ -111,14 +116,15 @@ export const make = (names: Names): Dialect => {
         ([row]) => Number(row.now)
       ),
 
+    // LIMIT 1: tables without statistics are planned as large, and their join would be compiled by JIT at each call
     look: (conn, { after, ident, window }) =>
       Effect.map(
         packet(conn, reading, [
           `SELECT m.generation::text, h.last_id::text AS head, c.last_evt_id::text AS cursor_id, ${
             window === 0 ? "NULL" : bound(names, after, window)
           } AS bound
-  FROM ${names.meta} m
- CROSS JOIN ${names.head} h
+  FROM (SELECT * FROM ${names.meta} LIMIT 1) m
+ CROSS JOIN (SELECT * FROM ${names.head} LIMIT 1) h
   LEFT JOIN ${names.consumers} c ON c.ident = ${ident === undefined ? "NULL" : quote(ident)}`
         ]),
         ([[row]]) => toLook(row)
@@ -189,4 +195,3 @@ const start = (names: Names, from: Start): string => {
     ? `${from.after}`
     : `coalesce((SELECT min(l.id) - 1 FROM ${names.log} l WHERE l.ts >= to_timestamp(${from.time} / 1000.0)), ${head})`
 }
-

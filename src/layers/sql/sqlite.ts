@@ -120,7 +120,9 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
     findByDedupeKey: (conn, keys) =>
       Effect.map(
         conn.execute(
-          `SELECT dedupe_key, CAST(id AS TEXT) AS id FROM ${names.log} WHERE dedupe_key IN (${keys.map(() => "?").join(", ")})`,
+          `SELECT dedupe_key, CAST(id AS TEXT) AS id FROM ${names.log} WHERE dedupe_key IN (${
+            keys.map(() => "?").join(", ")
+          })`,
           keys,
           undefined
         ),

@@ -95,7 +95,8 @@ const routines = (names: Names) => {
     // The caller holds the head row in a READ COMMITTED transaction. The rows are picked by one plain read, which is one
     // snapshot: a locking read (SKIP LOCKED, FOR SHARE) would see newer rows after skipping older ones and invert them.
     // All that follows works on exactly those raw_ids: they are committed, and only the holder of the head deletes.
-    // STRAIGHT_JOIN from their list: a plan that scans the queue would wait for every row of an open transaction.
+    // STRAIGHT_JOIN from their list and FORCE INDEX: a DELETE that scans the queue waits for the rows of every open
+    // transaction.
     `DROP PROCEDURE IF EXISTS ${names.move}`,
     `CREATE PROCEDURE ${names.move}(IN n INT, OUT taken INT) SQL SECURITY INVOKER
 BEGIN
@@ -110,7 +111,7 @@ BEGIN
       INSERT INTO ${names.log} (id, ${events}, ts)
       SELECT base + ROW_NUMBER() OVER (ORDER BY q.raw_id), q.uid, q.type, q.event_key, ${hash}, q.meta, q.dedupe_key,
              q.data, q.ts
-        FROM ${picked} STRAIGHT_JOIN ${names.queue} q ON q.raw_id = p.raw_id
+        FROM ${picked} STRAIGHT_JOIN ${names.queue} q FORCE INDEX (PRIMARY) ON q.raw_id = p.raw_id
        ORDER BY q.raw_id;
     ELSE
       INSERT INTO ${names.log} (id, ${events}, ts)
@@ -118,23 +119,26 @@ BEGIN
              q.data, q.ts
         FROM (SELECT i.*, ROW_NUMBER() OVER (PARTITION BY COALESCE(i.dedupe_key, i.raw_id), i.dedupe_key IS NULL
                                              ORDER BY i.raw_id) AS nth
-                FROM ${picked} STRAIGHT_JOIN ${names.queue} i ON i.raw_id = p.raw_id) q
+                FROM ${picked} STRAIGHT_JOIN ${names.queue} i FORCE INDEX (PRIMARY) ON i.raw_id = p.raw_id) q
        WHERE q.dedupe_key IS NULL
           OR (q.nth = 1 AND NOT EXISTS (SELECT 1 FROM ${names.log} l WHERE l.dedupe_key = q.dedupe_key))
        ORDER BY q.raw_id;
     END IF;
     UPDATE ${names.head} SET last_id = base + ROW_COUNT() WHERE one = 1;
-    DELETE q FROM ${picked} STRAIGHT_JOIN ${names.queue} q ON q.raw_id = p.raw_id;
+    DELETE q FROM ${picked} STRAIGHT_JOIN ${names.queue} q FORCE INDEX (PRIMARY) ON q.raw_id = p.raw_id;
   END IF;
 END`,
 
-    // -1: somebody else holds the head. An idle call takes no lock.
+    // -1: somebody else holds the head. An idle call takes no lock: the probe is a SELECT of its own, because the condition
+    // of an IF reads with shared locks, which waits for every open transaction that emitted.
     `DROP PROCEDURE IF EXISTS ${names.sequence}`,
     `CREATE PROCEDURE ${names.sequence}(IN n INT) SQL SECURITY INVOKER
 BEGIN
   DECLARE held INT DEFAULT 0;
   DECLARE taken INT DEFAULT 0;
-  IF EXISTS (SELECT 1 FROM ${names.queue} LIMIT 1) THEN
+  DECLARE pending INT DEFAULT 0;
+  SELECT 1 INTO pending FROM ${names.queue} LIMIT 1;
+  IF pending = 1 THEN
     BEGIN
       ${transaction};
       SELECT one INTO held FROM ${names.head} WHERE one = 1 FOR UPDATE SKIP LOCKED;
