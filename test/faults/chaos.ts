@@ -8,16 +8,12 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
-import { EventType, type Poller } from "../../src/index.js"
-import type { Isolation } from "../../src/services/EventStore.js"
+import type { Poller } from "../../src/index.js"
 import type { Backend } from "../support/backends.js"
 import { services } from "../support/stream.js"
+import { Changed, createTables, write } from "./write.js"
 
-export const Changed = EventType.make(
-  "CHANGED",
-  Schema.Struct({ tx: Schema.String, n: Schema.Int, entity: Schema.Int, version: Schema.Int })
-)
+export { Changed, createTables }
 
 export interface Options {
   readonly backend: Backend
@@ -40,74 +36,6 @@ export interface Outcome {
   readonly delayed: number
   readonly defects: ReadonlyArray<string>
 }
-
-const entities = 64
-const isolations: ReadonlyArray<Isolation | undefined> = [
-  undefined,
-  "read committed",
-  "repeatable read",
-  "serializable"
-]
-
-export const createTables = (prefix: string) =>
-  Effect.gen(function*() {
-    const sql = yield* SqlClient.SqlClient
-    yield* sql.unsafe(`CREATE TABLE ${prefix}ledger (tx VARCHAR(40) PRIMARY KEY, events VARCHAR(200) NOT NULL)`)
-    yield* sql.unsafe(`CREATE TABLE ${prefix}entities (id INTEGER PRIMARY KEY, version INTEGER NOT NULL)`)
-    const rows = Array.from({ length: entities }, (_, id) => `(${id}, 0)`).join(", ")
-    yield* sql.unsafe(`INSERT INTO ${prefix}entities VALUES ${rows}`)
-  })
-
-class Deliberate extends Error {
-  readonly _tag = "Deliberate"
-}
-
-let names = 0
-
-/** One transaction; when it returns it has committed. */
-const write = (options: Options, open: number) =>
-  Effect.gen(function*() {
-    const sql = yield* SqlClient.SqlClient
-    const { generator } = yield* services
-    const { prefix } = options
-    const isolation = isolations[yield* Random.nextIntBetween(0, isolations.length)]
-    const count = yield* Random.nextIntBetween(1, 5)
-    const fails = open < 1000 && (yield* Random.next) < 0.1
-    const entity = yield* Random.nextIntBetween(0, entities)
-    const bare = (yield* Random.next) < 0.2
-    const body = Effect.gen(function*() {
-      const tx = `${process.pid}-${++names}`
-      const kept: Array<number> = []
-      yield* sql.unsafe(`UPDATE ${prefix}entities SET version = version + 1 WHERE id = ${entity}`)
-      const [row] = yield* sql.unsafe<{ version: number }>(
-        `SELECT version FROM ${prefix}entities WHERE id = ${entity}`
-      )
-      const version = Number(row!.version)
-      const emit = (n: number) => generator.emit(Changed, { tx, n, entity, version })
-      for (let n = 0; n < count; n++) {
-        const savepoint = (yield* Random.next) < 0.3
-        if (!savepoint) {
-          yield* emit(n)
-          kept.push(n)
-        } else if ((yield* Random.next) < 0.5) {
-          yield* Effect.catchTag(
-            sql.withTransaction(Effect.zipRight(emit(n), Effect.fail(new Deliberate()))),
-            "Deliberate",
-            () => Effect.void
-          )
-        } else {
-          yield* sql.withTransaction(emit(n))
-          kept.push(n)
-        }
-        if (options.backend !== "sqlite") yield* Effect.sleep(open / count)
-      }
-      yield* sql.unsafe(`INSERT INTO ${prefix}ledger VALUES ('${tx}', '${kept.join(" ")}')`)
-      if (fails) yield* Effect.fail(new Deliberate())
-      return kept.map((n) => `${tx}/${n}`)
-    })
-    const whole = bare ? sql.withTransaction(body) : generator.transaction(body, { isolation })
-    return yield* Effect.map(whole, (keys) => ({ keys, at: Date.now() }))
-  })
 
 export const run = (options: Options) =>
   Effect.gen(function*() {

@@ -42,7 +42,7 @@ export interface ClientOptions {
 export interface TestDatabase {
   readonly backend: Backend
   readonly url: string
-  /** A client of its own at each call. */
+  /** A client of its own at each call: a layer is built once for each object. */
   readonly client: (options?: ClientOptions) => Layer.Layer<SqlClient.SqlClient, unknown>
   /** The stream on such a client, and the client. */
   readonly stream: (options?: EventStream.Options, client?: ClientOptions) => EventStreamLayer
@@ -60,7 +60,7 @@ const streamOn =
     const stream = backend === "sqlite"
       ? SqliteStream.layer({ migrate: "auto", ...options }) as ReturnType<typeof EventStream.layer>
       : EventStream.layer({ migrate: "auto", ...options })
-    return Layer.fresh(Layer.provideMerge(stream, client(clientOptions))) as EventStreamLayer
+    return Layer.provideMerge(stream, client(clientOptions)) as EventStreamLayer
   }
 
 export const createDatabase = (backend: Backend, options: { readonly serializable?: boolean } = {}) =>
@@ -74,7 +74,7 @@ const createSqlite = async (): Promise<TestDatabase> => {
   const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evt-test-"))
   const filename = Path.join(folder, "test.db")
   const client: TestDatabase["client"] = (options) =>
-    Layer.fresh(SqliteClient.layer({ filename, ...(options?.peculiar ? transforms : {}) }))
+    SqliteClient.layer({ filename, ...(options?.peculiar ? transforms : {}) })
   return {
     backend: "sqlite",
     url: `sqlite:${filename}`,
@@ -109,7 +109,7 @@ const createPostgres = async ({ serializable }: { readonly serializable?: boolea
   const client: TestDatabase["client"] = (options) => {
     const target = new URL(url.href)
     if (options?.port !== undefined) target.port = `${options.port}`
-    return Layer.fresh(PgClient.layer({
+    return PgClient.layer({
       url: Redacted.make(target.href),
       maxConnections: options?.maxConnections ?? 10,
       ...(options?.peculiar
@@ -120,7 +120,7 @@ const createPostgres = async ({ serializable }: { readonly serializable?: boolea
           }
         }
         : {})
-    }))
+    })
   }
   return {
     backend: "postgres",
@@ -157,7 +157,7 @@ const createMysql = async ({ serializable }: { readonly serializable?: boolean }
   const inside = Mysql.createPool({ uri: url.href, connectionLimit: 2, multipleStatements: true })
   const client: TestDatabase["client"] = (options) => {
     const maxConnections = options?.maxConnections ?? 10
-    return Layer.fresh(MysqlClient.layer({
+    return MysqlClient.layer({
       host: url.hostname,
       port: options?.port ?? Number(url.port === "" ? 3306 : url.port),
       username: decodeURIComponent(url.username),
@@ -166,7 +166,7 @@ const createMysql = async ({ serializable }: { readonly serializable?: boolean }
       maxConnections,
       poolConfig: { maxIdle: maxConnections },
       ...(options?.peculiar ? transforms : {})
-    }))
+    })
   }
   const sessions = `SELECT ID AS id FROM information_schema.PROCESSLIST WHERE DB = '${name}'`
   return {
