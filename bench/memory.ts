@@ -1,0 +1,59 @@
+/** Memory while a backlog is read: ten times the events must not take more. Each size in a process of its own. */
+import * as ChildProcess from "node:child_process"
+import { fileURLToPath } from "node:url"
+import { drainOnce, fill } from "./drain.js"
+import type { Figure } from "./harness.js"
+import type { Subject } from "./subject.js"
+
+interface Reading {
+  readonly heap: number
+  readonly rss: number
+}
+
+/** In the child: fills and drains, says what it took. */
+export const readMemory = async (subject: Subject, count: number) => {
+  await fill(subject, count)
+  globalThis.gc!()
+  await drainOnce(subject, count, true)
+  globalThis.gc!()
+  const { heapUsed } = process.memoryUsage()
+  console.log(JSON.stringify({ heap: heapUsed, rss: process.resourceUsage().maxRSS * 1024 }))
+}
+
+export const memory = (backend: string, quick: boolean): ReadonlyArray<Figure> => {
+  const read = (count: number): Reading => {
+    const { status, stdout } = ChildProcess.spawnSync(
+      process.execPath,
+      [
+        "--expose-gc",
+        ...process.execArgv,
+        fileURLToPath(new URL("./run.ts", import.meta.url)),
+        "memory-child",
+        "--db",
+        backend,
+        "--count",
+        String(count)
+      ],
+      { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }
+    )
+    if (status !== 0) throw new Error("the process that measures memory failed")
+    return JSON.parse(stdout.trim().split("\n").pop()!)
+  }
+  const [few, many] = quick ? [20_000, 100_000] as const : [100_000, 1_000_000] as const
+  const a = read(few)
+  const b = read(many)
+  const figure = (name: string, x: number, y: number): Figure => ({
+    workload: "memory",
+    db: backend,
+    figure: `${name}, draining ${many}`,
+    ratio: Number((y / x).toFixed(2)),
+    of: `draining ${few}`,
+    spread: [Number((y / x).toFixed(2)), Number((y / x).toFixed(2))],
+    perSecond: 0,
+    target: undefined
+  })
+  return [
+    figure(`heap after collection (${(b.heap / 2 ** 20).toFixed(0)} MiB)`, a.heap, b.heap),
+    figure(`peak RSS (${(b.rss / 2 ** 20).toFixed(0)} MiB)`, a.rss, b.rss)
+  ]
+}

@@ -1,0 +1,44 @@
+/** `npm run bench -- WORKLOAD --db sqlite|postgres|mysql [--json] [--quick]` */
+import { parseArgs } from "node:util"
+import type { Backend } from "../test/support/backends.js"
+import { addConcurrent } from "./addConcurrent.js"
+import { drain } from "./drain.js"
+import { emitInTx } from "./emitInTx.js"
+import { type Figure, print } from "./harness.js"
+import { memory, readMemory } from "./memory.js"
+import { closeServer, open } from "./subject.js"
+
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: {
+    db: { type: "string", default: "sqlite" },
+    json: { type: "boolean", default: false },
+    quick: { type: "boolean", default: false },
+    count: { type: "string", default: "0" }
+  }
+})
+const workloads = ["emit-in-tx", "drain", "add-concurrent", "memory"]
+const [workload = ""] = positionals
+const db = values.db as Backend
+if (!["sqlite", "postgres", "mysql"].includes(db) || ![...workloads, "memory-child"].includes(workload)) {
+  console.error(`usage: npm run bench -- ${workloads.join("|")} --db sqlite|postgres|mysql [--json] [--quick]`)
+  process.exit(2)
+}
+
+const measure = async (): Promise<ReadonlyArray<Figure>> => {
+  if (workload === "memory") return memory(db, values.quick)
+  const subject = await open(db, { connections: 16 })
+  try {
+    if (workload === "emit-in-tx") return await emitInTx(subject, values.quick)
+    if (workload === "drain") return await drain(subject, values.quick)
+    if (workload === "add-concurrent") return await addConcurrent(subject, values.quick)
+    await readMemory(subject, Number(values.count))
+    return []
+  } finally {
+    await subject.close()
+  }
+}
+
+const figures = await measure()
+if (workload !== "memory-child") print(figures, values.json)
+await closeServer()
