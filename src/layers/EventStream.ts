@@ -105,7 +105,7 @@ export const make = (
     return {
       stream: store.stream,
       generator: yield* Generator.make(store, { maxDataBytes }),
-      poller: Poller.make(store),
+      poller: Poller.make(store, { maxDataBytes }),
       sequencer: Sequencer.make(store)
     }
   })

@@ -27,6 +27,7 @@ import { batchSize } from "./Sequencer.js"
 /** A poll looks at this many rows at most, whatever is wanted. */
 const window = 10_000
 const maxLimit = 1000
+const maxBatchBytes = 64 * 1024 * 1024
 
 /** What a want means for the store and for the decoder. */
 interface Selection {
@@ -82,7 +83,10 @@ const toBatch = (page: Page, selection: Selection): Batch<any> =>
     generation: page.look.generation
   })
 
-export const make = (store: EventStore): Service => {
+export const make = (store: EventStore, options: { readonly maxDataBytes: number }): Service => {
+  /** Fewer events where they may be large: a batch is in memory as a whole. */
+  const mostRows = Math.max(1, Math.min(maxLimit, Math.floor(maxBatchBytes / options.maxDataBytes)))
+
   /** The last id offered to a consumer and not yet acknowledged, as far as this process has seen. */
   const offered = new Map<string, bigint>()
 
@@ -159,7 +163,7 @@ export const make = (store: EventStore): Service => {
       Effect.gen(function*() {
         const name = yield* Consumer.ident(consumer)
         const ident = Consumer.isLive(consumer) ? undefined : name
-        const limit = yield* checkLimit(options?.limit)
+        const limit = Math.min(mostRows, yield* checkLimit(options?.limit))
         const selection = yield* select(options?.want, options?.catalog)
         const lastId = options?.lastId === undefined ? 0n : yield* EventId.parse("lastId", options.lastId)
         const found = yield* look(ident, lastId, selection)
@@ -211,7 +215,7 @@ export const make = (store: EventStore): Service => {
   const stream: Service["stream"] = (consumer, options) =>
     Stream.unwrapScoped(Effect.gen(function*() {
       const ident = yield* identOf("stream", consumer)
-      const limit = yield* checkLimit(options?.limit)
+      const limit = Math.min(mostRows, yield* checkLimit(options?.limit))
       const selection = yield* select(options?.want, options?.catalog)
       if (options?.register !== undefined) yield* register(consumer, options.register)
       const idle = yield* Idle.make(options?.idle)

@@ -62,7 +62,10 @@ export interface PollOptions<W extends Want | undefined, C extends EventType.Any
   readonly want?: W | undefined
   /** Declarations to decode with where `want` is left out; other types come as `Unknown`. */
   readonly catalog?: Catalog<C> | undefined
-  /** How many events at most, 1 to 1000 (FTN18 2.2.1). Default 1000. */
+  /**
+   * How many events at most, 1 to 1000 (FTN18 2.2.1). Default 1000. With a large `maxDataBytes` fewer: a batch has at most
+   * 64 MiB of data.
+   */
   readonly limit?: number | undefined
   /** The generation that `lastId` belongs to, as an earlier batch said it. Checked if given. */
   readonly generation?: number | undefined

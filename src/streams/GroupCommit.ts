@@ -114,8 +114,10 @@ export const make = <A, B, E>(
         waiting.push(request)
         some.unsafeOpen()
         return Effect.onInterrupt(Deferred.await(request.answer), () => {
+          // the statement in flight is waited for, within a bound: the database may never answer
           if (request.taken) {
-            return Effect.asVoid(Effect.exit(Effect.timeoutOption(Deferred.await(request.answer), "5 seconds")))
+            const answered = Effect.exit(Effect.interruptible(Deferred.await(request.answer)))
+            return Effect.asVoid(Effect.timeoutOption(answered, "5 seconds"))
           }
           waiting.splice(waiting.indexOf(request), 1)
           return Effect.void
