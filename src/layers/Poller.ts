@@ -226,39 +226,34 @@ export const make = (store: EventStore, options: { readonly maxDataBytes: number
           schedule: (options?.retry ?? defaultRetry) as Schedule.Schedule<unknown, unknown>
         })
 
-      let position: bigint | undefined
+      let position = 0n
+      let found: Look | undefined
+      /** How far the last look reaches: up to there pages can be read without another one. */
+      const horizon = (look: Look) => selection.types === undefined ? look.head : look.bound ?? 0n
+      const lookAgain = Effect.gen(function*() {
+        const again = yield* look(ident, position, selection)
+        const cursor = yield* registered(ident, again)
+        if (found === undefined) yield* notAhead(ident, cursor, again)
+        // somebody else may have moved the cursor on; this stream never goes back
+        if (cursor > position) position = cursor
+        return (found = again)
+      })
       const next: Effect.Effect<Delivery<any>, PollError> = Effect.gen(function*() {
         while (true) {
-          const found = yield* look(ident, position ?? 0n, selection)
-          const cursor = yield* registered(ident, found)
-          if (position === undefined) {
-            yield* notAhead(ident, cursor, found)
-            position = cursor
-          }
-          // somebody else may have moved the cursor on; this stream never goes back
-          const after = cursor > position ? cursor : position
-          const page = yield* read(ident, found, after, selection, limit)
-          if (page.upTo > after) {
+          const seen = found !== undefined && position < horizon(found) ? found : yield* lookAgain
+          const page = yield* pageOf(seen, position, selection, limit)
+          if (page.upTo > position) {
             position = page.upTo
             yield* idle.busy
-            return delivery(ident, page, selection, retry)
+            return { batch: toBatch(page, selection), ack: retry(store.acknowledge(ident, page.upTo)) }
           }
-          yield* idle.pause
+          if (!store.sequenced || (yield* sequence()) <= seen.head) yield* idle.pause
         }
       })
       const pull = store.outside("stream", retry(next)) as Effect.Effect<Delivery<any>, PollError>
       // one batch is read ahead while the last one is handled
       return Stream.buffer(Stream.repeatEffect(pull), { capacity: 1 })
     }))
-
-  const delivery = (
-    ident: string,
-    page: Page,
-    selection: Selection,
-    retry: (effect: Effect.Effect<void, StoreError>) => Effect.Effect<void, StoreError>
-  ): Delivery<any> => {
-    return { batch: toBatch(page, selection), ack: retry(store.acknowledge(ident, page.upTo)) }
-  }
 
   return { register, unregister, poll, stream }
 }
