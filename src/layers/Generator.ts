@@ -66,7 +66,16 @@ export const make = (
       )
 
     return {
-      emit: (type, data, options) => Effect.map(emitAll([event(type, data, options)]), ([uid]) => uid!),
+      emit: (type, data, options) =>
+        Effect.flatMap(
+          CurrentTrace.current,
+          (trace): ReturnType<Service["emit"]> => {
+            const encoded = encode({ type, data, options }, trace)
+            return Either.isLeft(encoded)
+              ? Effect.fail(encoded.left)
+              : Effect.as(store.emit([encoded.right]), encoded.right.uid)
+          }
+        ),
       emitAll,
       transaction: (effect, options) => {
         const once = store.transaction(effect, { isolation: options?.isolation })

@@ -4,6 +4,7 @@
  * one; whoever has the head moves, the others go on. Idle checks write nothing.
  */
 import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -14,6 +15,9 @@ import * as Idle from "../streams/Idle.js"
 
 /** How many events one statement moves at most. */
 export const batchSize = 2000
+
+const shortestRest = Duration.millis(2)
+const longestRest = Duration.millis(50)
 
 /** Sequences until nothing is left that was committed before; -1 if another one was at it. */
 const drain = (store: EventStore): Effect.Effect<number, StoreError> => {
@@ -43,13 +47,16 @@ export const background = (
     yield* store.hints(idle.hint)
     let failing = false
     const step = Effect.gen(function*() {
-      const moved = yield* drain(store)
+      const [took, moved] = yield* Effect.timed(drain(store))
       if (failing) {
         failing = false
         yield* Effect.logInfo("The sequencer works again")
       }
-      if (moved !== 0) yield* idle.busy
-      yield* idle.pause
+      if (moved === 0) return yield* idle.pause
+      // While events flow a step rests as long as it took, so that it finds a batch: a step for each commit would cost the
+      // writers more than it gives the readers.
+      yield* idle.busy
+      yield* Effect.sleep(Duration.clamp(took, { minimum: shortestRest, maximum: longestRest }))
     })
     const survive = Effect.catchAllCause(step, (cause) => {
       if (Cause.isInterruptedOnly(cause)) return Effect.failCause(cause)

@@ -2,7 +2,7 @@
  * The stream's database as the SQL below sees it: statements on connections that are nobody's transaction, and the
  * answer to "whose transaction is this?".
  *
- * - Statements of ours are sent on a reserved connection, untraced, without the caller's transaction and without the
+ * - Statements of ours are sent on a reserved connection itself, which nothing traces, without the caller's transaction and without the
  *   name transforms and row transforms of the user's client.
  * - Interruption takes effect when the statement in flight has been answered, or after `patience`. Cancelling it
  *   would go through the pool on PostgreSQL, where a late cancel hits somebody else's statement.
@@ -61,7 +61,9 @@ export const detached = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect
 const using =
   (acquire: SqlClient.SqlClient["reserve"]) =>
   <A, E>(f: (conn: Connection) => Effect.Effect<A, E>): Effect.Effect<A, E | SqlError> =>
-    Effect.withTracerEnabled(finishing(detached(Effect.scoped(Effect.flatMap(acquire, f)))), false)
+    finishing(detached(Effect.scoped(Effect.flatMap(acquire, f))))
+
+const nobody = Effect.succeed<Ambient>({ _tag: "None" })
 
 /**
  * Which driver a connection object is of, by its shape: only a connection of the stream's own kind may be asked with
@@ -87,24 +89,23 @@ export const make = (options: {
       sql: options.sql,
       reserved,
       reading: options.reader === undefined ? reserved : using(options.reader.reserve),
-      ambient: Effect.suspend((): Effect.Effect<Ambient, SqlError> =>
-        Effect.flatMap(Effect.serviceOption(SqlClient.TransactionConnection), (found) => {
-          if (Option.isNone(found)) return Effect.succeed<Ambient>({ _tag: "None" })
-          const conn = found.value[0]
-          const answer = (own: boolean): Ambient =>
-            own ? { _tag: "Own", transaction: found.value } : { _tag: "Foreign" }
-          const identity = identityOf(conn)
-          const known = ours.get(identity)
-          if (known !== undefined) return Effect.succeed(answer(known))
-          if (probe === undefined || kindOf(own) === "?" || kindOf(conn) !== kindOf(own)) {
-            return Effect.succeed(answer(false))
-          }
-          return Effect.map(probe(conn), (own) => {
-            ours.set(identity, own)
-            return answer(own)
-          })
+      ambient: Effect.withFiberRuntime<Ambient, SqlError>((fiber) => {
+        const found = Context.getOption(fiber.currentContext, SqlClient.TransactionConnection)
+        if (Option.isNone(found)) return nobody
+        const transaction = found.value
+        const answer = (own: boolean): Ambient => own ? { _tag: "Own", transaction } : { _tag: "Foreign" }
+        const [conn] = transaction
+        const identity = identityOf(conn)
+        const known = ours.get(identity)
+        if (known !== undefined) return Effect.succeed(answer(known))
+        if (probe === undefined || kindOf(own) === "?" || kindOf(conn) !== kindOf(own)) {
+          return Effect.succeed(answer(false))
+        }
+        return Effect.map(probe(conn), (own) => {
+          ours.set(identity, own)
+          return answer(own)
         })
-      ),
+      }),
       identify: (f) => {
         probe = f
       }

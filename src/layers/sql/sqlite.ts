@@ -30,13 +30,16 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
     FROM json_each(?) WHERE true ORDER BY key ${skipTwins}`
   const head = `coalesce((SELECT seq FROM sqlite_sequence WHERE name = ${quote(`${names.prefix}log`)}), 0)`
 
+  const patient = (conn: Connection) => conn.execute(`PRAGMA busy_timeout = ${busyTimeout}`, [], undefined)
   const begin = (conn: Connection): Effect.Effect<void, SqlError> =>
     busyTimeout === 0
       ? Effect.asVoid(conn.execute("BEGIN IMMEDIATE", [], undefined))
-      : conn.execute("PRAGMA busy_timeout = 0", [], undefined).pipe(
-        Effect.zipRight(conn.execute("BEGIN IMMEDIATE", [], undefined)),
-        Effect.ensuring(Effect.ignore(conn.execute(`PRAGMA busy_timeout = ${busyTimeout}`, [], undefined)))
-      )
+      : Effect.flatMap(conn.execute("PRAGMA busy_timeout = 0", [], undefined), () =>
+        Effect.matchEffect(conn.execute("BEGIN IMMEDIATE", [], undefined), {
+          onFailure: (error) =>
+            Effect.zipRight(patient(conn), Effect.fail(error)),
+          onSuccess: () => Effect.asVoid(patient(conn))
+        }))
 
   const commit = (conn: Connection): Effect.Effect<boolean, SqlError> =>
     Effect.as(conn.execute("COMMIT", [], undefined), true)

@@ -42,36 +42,39 @@ export const make = (
     const run = <A>(operation: string, effect: Effect.Effect<A, SqlError>): Effect.Effect<A, StoreError> =>
       Effect.mapError(idempotent(effect), storeError(operation))
 
+    const emitFailed = (cause: SqlError) =>
+      Effect.fail(
+        // PostgreSQL: the transaction was aborted by an earlier error
+        hasCode(cause, "25P02") ? new TransactionLost({ operation: "emit", cause }) : storeError("emit")(cause)
+      )
+
     const emit: EventStore["emit"] = (events) =>
-      Effect.flatMap(Effect.mapError(database.ambient, storeError("emit")), (ambient): Emit => {
-        if (ambient._tag === "None") return Effect.fail(new NotInTransaction({ operation: "emit" }))
-        if (ambient._tag === "Foreign") return Effect.fail(new ForeignTransaction({ operation: "emit" }))
-        if (events.length === 0) return Effect.void
-        const [conn, depth] = ambient.transaction
-        return Effect.flatMap(Effect.serviceOption(Transaction.Current), (current): Emit => {
-          const state = Option.isSome(current) && current.value.conn === conn ? current.value : undefined
-          if (state?.open === false) return Effect.fail(new NotInTransaction({ operation: "emit" }))
-          return Effect.matchEffect(dialect.emit(conn, events), {
-            onFailure: (cause) =>
-              // PostgreSQL: the transaction was aborted by an earlier error
-              Effect.fail(
-                hasCode(cause, "25P02")
-                  ? new TransactionLost({ operation: "emit", cause })
-                  : storeError("emit")(cause)
-              ),
-            onSuccess: ({ stored, token }) => {
-              if (!stored) return Effect.fail(new TransactionLost({ operation: "emit" }))
-              if (state === undefined) hint()
-              else {
-                state.emitted = true
-                if (token !== undefined && depth === 0 && events[0]!.dedupeKey === null) {
-                  state.witness = { token, uid: events[0]!.uid }
+      Effect.matchEffect(database.ambient, {
+        onFailure: emitFailed,
+        onSuccess: (ambient) =>
+          Effect.withFiberRuntime((fiber): Emit => {
+            if (ambient._tag === "None") return Effect.fail(new NotInTransaction({ operation: "emit" }))
+            if (ambient._tag === "Foreign") return Effect.fail(new ForeignTransaction({ operation: "emit" }))
+            if (events.length === 0) return Effect.void
+            const [conn, depth] = ambient.transaction
+            const current = Option.getOrUndefined(Context.getOption(fiber.currentContext, Transaction.Current))
+            const state = current?.conn === conn ? current : undefined
+            if (state?.open === false) return Effect.fail(new NotInTransaction({ operation: "emit" }))
+            return Effect.matchEffect(dialect.emit(conn, events), {
+              onFailure: emitFailed,
+              onSuccess: ({ stored, token }) => {
+                if (!stored) return Effect.fail(new TransactionLost({ operation: "emit" }))
+                if (state === undefined) hint()
+                else {
+                  state.emitted = true
+                  if (token !== undefined && depth === 0 && events[0]!.dedupeKey === null) {
+                    state.witness = { token, uid: events[0]!.uid }
+                  }
                 }
+                return Effect.void
               }
-              return Effect.void
-            }
+            })
           })
-        })
       })
 
     const append = yield* Append.make(database, dialect, head)

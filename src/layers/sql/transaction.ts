@@ -13,13 +13,12 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { InvalidOption, TransactionFailed, TransactionLost } from "../../EventStreamError.js"
 import { classify } from "../../internal/sqlError.js"
 import type { Isolation, Service as EventStore } from "../../services/EventStore.js"
-import type { Database } from "./Database.js"
+import type { Ambient, Database } from "./Database.js"
 import { detached } from "./Database.js"
 import type { Dialect } from "./Dialect.js"
 import { whileBusy } from "./retry.js"
@@ -42,27 +41,36 @@ export const make = (
   dialect: Dialect,
   onCommit: () => void
 ): EventStore["transaction"] => {
-  const acquire = (isolation: Isolation | undefined) =>
-    whileBusy(
-      Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(Scope.make(), (scope) =>
-          restore(Scope.extend(detached(database.sql.reserve), scope)).pipe(
-            Effect.tap((conn) => Effect.withTracerEnabled(dialect.begin(conn, isolation), false)),
-            Effect.map((conn) => ({ scope, conn })),
-            Effect.tapErrorCause((cause) => Scope.close(scope, Exit.failCause(cause)))
-          ))
-      )
-    ).pipe(
-      Effect.mapError((cause) =>
-        new TransactionFailed({ phase: "begin", outcome: "rolledBack", ...classify(cause), cause })
-      )
-    )
+  /**
+   * A connection inside a transaction, in a scope of its own. Not interruptible: a connection of PostgreSQL's pool that is
+   * handed to an interrupted fiber is never given back.
+   */
+  const acquire = (
+    isolation: Isolation | undefined
+  ): Effect.Effect<{ readonly conn: Connection; readonly scope: Scope.CloseableScope }, SqlError> =>
+    Effect.flatMap(Scope.make(), (scope) =>
+      Effect.matchCauseEffect(
+        Effect.flatMap(Scope.extend(reserve, scope), (conn) => Effect.as(dialect.begin(conn, isolation), conn)),
+        {
+          onFailure: (cause) => Effect.zipRight(Scope.close(scope, Exit.void), Effect.failCause(cause)),
+          onSuccess: (conn) => Effect.succeed({ conn, scope })
+        }
+      ))
+
+  const reserve = detached(database.sql.reserve)
+
+  const beginFailed = (cause: SqlError) =>
+    Effect.fail(new TransactionFailed({ phase: "begin", outcome: "rolledBack", ...classify(cause), cause }))
 
   const commit = (state: State): Effect.Effect<void, TransactionFailed | TransactionLost> =>
-    dialect.commit(state.conn).pipe(
-      Effect.catchAll((cause) => Effect.as(commitFailed(state, cause), true)),
-      Effect.flatMap((committed) => committed ? Effect.void : Effect.fail(new TransactionLost({ operation: "COMMIT" })))
-    )
+    Effect.matchEffect(dialect.commit(state.conn), {
+      onFailure: (cause) => commitFailed(state, cause),
+      onSuccess: (committed): Effect.Effect<void, TransactionLost> => {
+        if (!committed) return Effect.fail(new TransactionLost({ operation: "COMMIT" }))
+        if (state.emitted) onCommit()
+        return Effect.void
+      }
+    })
 
   const commitFailed = (state: State, cause: SqlError): Effect.Effect<void, TransactionFailed> => {
     const { reason, retryable } = classify(cause)
@@ -81,26 +89,37 @@ export const make = (
     )
   }
 
-  const outermost = <A, E, R>(effect: Effect.Effect<A, E, R>, isolation: Isolation | undefined) =>
+  const outermost = <A, E, R>(
+    effect: Effect.Effect<A, E, R>,
+    isolation: Isolation | undefined
+  ): Effect.Effect<A, E | TransactionFailed | TransactionLost, R> =>
     Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(restore(acquire(isolation)), ({ conn, scope }) => {
-        const state: State = { conn, witness: undefined, emitted: false, open: true }
-        return restore(
-          effect.pipe(
-            Effect.provideService(SqlClient.TransactionConnection, [conn, 0] as const),
-            Effect.provideService(Current, state)
-          )
-        ).pipe(
-          Effect.exit,
-          Effect.flatMap((exit): Effect.Effect<A, E | TransactionFailed | TransactionLost> => {
-            state.open = false
-            return Exit.isSuccess(exit)
-              ? Effect.as(Effect.tap(commit(state), () => state.emitted ? onCommit() : undefined), exit.value)
-              : Effect.zipRight(Effect.ignore(dialect.rollback(conn)), exit)
-          }),
-          Effect.onExit((exit) => Scope.close(scope, exit))
-        )
-      })
+      Effect.matchEffect(
+        // the first attempt without the machinery of retrying: it is nearly always the only one
+        Effect.catchAll(acquire(isolation), (error) =>
+          classify(error).reason === "busy"
+            ? restore(whileBusy(Effect.uninterruptible(acquire(isolation))))
+            : Effect.fail(error)),
+        {
+          onFailure: beginFailed,
+          onSuccess: ({ conn, scope }) => {
+            const state: State = { conn, witness: undefined, emitted: false, open: true }
+            const inside = Effect.mapInputContext(effect, (context: Context.Context<R>) =>
+              context.pipe(
+                Context.add(SqlClient.TransactionConnection, [conn, 0] as const),
+                Context.add(Current, state)
+              ))
+            return Effect.flatMap(
+              Effect.exit(restore(inside)),
+              (exit): Effect.Effect<A, E | TransactionFailed | TransactionLost> => {
+                state.open = false
+                const end = Exit.isSuccess(exit) ? commit(state) : Effect.ignore(dialect.rollback(conn))
+                return Effect.zipRight(Effect.ensuring(end, Scope.close(scope, exit)), exit)
+              }
+            )
+          }
+        }
+      )
     )
 
   // a name of its own for each, so that two that run beside each other do not roll each other back
@@ -126,11 +145,12 @@ export const make = (
 
   return <A, E, R>(effect: Effect.Effect<A, E, R>, { isolation }: { readonly isolation: Isolation | undefined }) =>
     Effect.flatMap(
-      Effect.option(database.ambient),
+      // a connection that cannot even say whose it is is nobody's to join
+      Effect.catchAll(database.ambient, () => Effect.succeed<Ambient>({ _tag: "Foreign" })),
       (ambient): Effect.Effect<A, E | TransactionFailed | TransactionLost | InvalidOption, R> => {
-        if (Option.isNone(ambient) || ambient.value._tag !== "Own") return outermost(effect, isolation)
+        if (ambient._tag !== "Own") return outermost(effect, isolation)
         return isolation === undefined
-          ? nested(effect, ambient.value.transaction)
+          ? nested(effect, ambient.transaction)
           : Effect.fail(
             new InvalidOption({
               option: "isolation",
