@@ -19,6 +19,17 @@ const quote = (text: string): string => {
 const writing = ["BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"]
 const reading = ["BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"]
 
+/**
+ * A page is read along the primary key. Without statistics the planner would rather sort the whole window for each
+ * (11 ms instead of 1 on 10 000 rows); with the alternatives switched off their nominal cost would wake the JIT.
+ */
+const readingInOrder = [
+  ...reading,
+  "SET LOCAL enable_sort = off",
+  "SET LOCAL enable_bitmapscan = off",
+  "SET LOCAL jit = off"
+]
+
 export const make = (names: Names): Dialect => {
   const columns = "uid, type, event_key, key_hash, meta, dedupe_key, data"
   const insertOne = `INSERT INTO ${names.queue} (${columns}) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING xid::text`
@@ -133,7 +144,7 @@ export const make = (names: Names): Dialect => {
     // ORDER BY names the column, not the text of the same name in the list
     page: (conn, { after, limit, types, upTo }) =>
       Effect.map(
-        packet(conn, reading, [
+        packet(conn, readingInOrder, [
           `SELECT id::text, uid::text, type, event_key, meta::text, data::text,
        floor(extract(epoch FROM ts) * 1000)::text AS ts
   FROM ${names.log} l

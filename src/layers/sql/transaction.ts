@@ -114,7 +114,8 @@ export const make = (
               (exit): Effect.Effect<A, E | TransactionFailed | TransactionLost> => {
                 state.open = false
                 const end = Exit.isSuccess(exit) ? commit(state) : Effect.ignore(dialect.rollback(conn))
-                return Effect.zipRight(Effect.ensuring(end, Scope.close(scope, exit)), exit)
+                const ended = Effect.ensuring(end, Scope.close(scope, exit))
+                return Effect.zipRight(dialect.sequenced ? ended : Effect.zipRight(ended, breathe), exit)
               }
             )
           }
@@ -161,6 +162,19 @@ export const make = (
       }
     )
 }
+
+/** How long fibers may keep a synchronous driver busy before timers and sockets get their turn. */
+const longestBreath = 10
+let lastBreath = 0
+const breathe = Effect.suspend(() => {
+  if (performance.now() - lastBreath < longestBreath) return Effect.void
+  return Effect.async<void>((resume) => {
+    setImmediate(() => {
+      lastBreath = performance.now()
+      resume(Effect.void)
+    })
+  })
+})
 
 const lookUp = Schedule.exponential("20 millis").pipe(
   Schedule.union(Schedule.spaced("500 millis")),
