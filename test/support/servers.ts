@@ -131,6 +131,8 @@ const startMariadb = async (binary: string, settings: Record<string, string>): P
     `--port=${port}`,
     `--socket=${Path.join(folder, "sock")}`,
     `--pid-file=${Path.join(folder, "pid")}`,
+    // a server that starts deletes the temporary tables of others that it finds there
+    `--tmpdir=${folder}`,
     "--bind-address=127.0.0.1",
     "--max-connections=400",
     ...user,

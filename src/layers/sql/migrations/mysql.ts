@@ -94,6 +94,7 @@ const routines = (names: Names) => {
   return [
     // The caller holds the head row in a READ COMMITTED transaction. The rows are picked by one plain read, which is one
     // snapshot: a locking read (SKIP LOCKED, FOR SHARE) would see newer rows after skipping older ones and invert them.
+    // They are numbered before they are joined: a window over rows with LONGTEXT would go through a table on disk.
     // All that follows works on exactly those raw_ids: they are committed, and only the holder of the head deletes.
     // STRAIGHT_JOIN from their list and FORCE INDEX: a DELETE that scans the queue waits for the rows of every open
     // transaction.
@@ -109,10 +110,9 @@ BEGIN
     SELECT last_id INTO base FROM ${names.head} WHERE one = 1;
     IF keyed = 0 THEN
       INSERT INTO ${names.log} (id, ${events}, ts)
-      SELECT base + ROW_NUMBER() OVER (ORDER BY q.raw_id), q.uid, q.type, q.event_key, ${hash}, q.meta, q.dedupe_key,
-             q.data, q.ts
-        FROM ${picked} STRAIGHT_JOIN ${names.queue} q FORCE INDEX (PRIMARY) ON q.raw_id = p.raw_id
-       ORDER BY q.raw_id;
+      SELECT base + p.nth, q.uid, q.type, q.event_key, ${hash}, q.meta, q.dedupe_key, q.data, q.ts
+        FROM (SELECT p.raw_id, ROW_NUMBER() OVER (ORDER BY p.raw_id) AS nth FROM ${picked}) p
+             STRAIGHT_JOIN ${names.queue} q FORCE INDEX (PRIMARY) ON q.raw_id = p.raw_id;
     ELSE
       INSERT INTO ${names.log} (id, ${events}, ts)
       SELECT base + ROW_NUMBER() OVER (ORDER BY q.raw_id), q.uid, q.type, q.event_key, ${hash}, q.meta, q.dedupe_key,
