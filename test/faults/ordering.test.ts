@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
 import { fileURLToPath } from "node:url"
 import { expect, it } from "vitest"
-import { servers } from "../support/backends.js"
+import { withPrivate } from "../support/backends.js"
 import { spawnTs } from "../support/child.js"
 import { onEach } from "../support/stream.js"
 import * as Chaos from "./chaos.js"
@@ -80,4 +80,4 @@ onEach("Nothing is lost, repeated or inverted with a default isolation of SERIAL
     expect(outcome).toMatchObject(Chaos.perfect)
     expect(outcome.expected).toBeGreaterThan(100)
   })
-}, { backends: servers, serializable: true })
+}, { backends: withPrivate, serializable: true })

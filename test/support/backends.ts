@@ -16,7 +16,7 @@ import * as Path from "node:path"
 import { EventStream } from "../../src/index.js"
 import type { EventStreamLayer } from "./stream.js"
 import * as SqliteStream from "../../src/sqlite.js"
-import { Mysql, Pg, type Server, Sqlite, startPrivate } from "./servers.js"
+import { canStartPrivate, Mysql, Pg, type Server, Sqlite, startPrivate } from "./servers.js"
 
 export type Backend = "sqlite" | "postgres" | "mysql"
 
@@ -30,6 +30,15 @@ export const backends: ReadonlyArray<Backend> = [
 
 /** The ones with a server, for what cannot happen in a file. */
 export const servers = backends.filter((backend) => backend !== "sqlite")
+
+/** The ones of which a second server can be started: databases of one MySQL server share transactions and settings. */
+export const withPrivate = servers.filter((backend) => {
+  const can = canStartPrivate(backend)
+  const why = `${backend}: no program to start a second server with; the tests that need one are left out`
+  if (!can && process.env.CI === "true") throw new Error(why)
+  if (!can) console.error(`SKIPPED: ${why}`)
+  return can
+})
 
 export interface ClientOptions {
   readonly maxConnections?: number | undefined

@@ -12,11 +12,18 @@ export interface Child {
   readonly exited: Promise<{ readonly code: number | null; readonly signal: string | null }>
 }
 
+// a test that fails leaves its children behind, maybe stopped ones, which would never end
+const children = new Set<ChildProcess.ChildProcess>()
+process.on("exit", () => {
+  for (const child of children) child.kill("SIGKILL")
+})
+
 export const spawnTs = (file: string, args: ReadonlyArray<string>, env: Record<string, string> = {}): Child => {
   const child = ChildProcess.spawn(process.execPath, ["--import", "tsx", file, ...args], {
     env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "inherit"]
   })
+  children.add(child)
   const messages: Array<any> = []
   const waiting = new Set<() => void>()
   let ended = false
@@ -33,6 +40,7 @@ export const spawnTs = (file: string, args: ReadonlyArray<string>, env: Record<s
   })
   const exited = new Promise<{ code: number | null; signal: string | null }>((resolve) =>
     child.once("close", (code, signal) => {
+      children.delete(child)
       ended = true
       wake()
       resolve({ code, signal })

