@@ -58,6 +58,8 @@ const bareOf = (backend: Backend, url: string, connections: number): Bare => {
   }
   if (backend === "postgres") {
     const pool = new Pg.Pool({ connectionString: url, max: connections })
+    // the database is dropped while the last sockets are still closing
+    pool.on("error", () => {})
     return {
       query: async (sql, params) => (await pool.query(numbered(sql), params)).rows,
       transaction: async (body) => {
