@@ -247,6 +247,59 @@ export class StreamChanged extends Schema.TaggedError<StreamChanged>()("StreamCh
 }
 
 /**
+ * Another receiver has the consumer: one at a time is active (DESIGN 4, fencing). `owner` is the token of its lease, which
+ * ends in `expiresIn` milliseconds unless it is renewed.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ConsumerBusy extends Schema.TaggedError<ConsumerBusy>()("ConsumerBusy", {
+  consumer: Schema.String,
+  owner: Schema.String,
+  expiresIn: Schema.Number
+}) {
+  override get message(): string {
+    return `${this.consumer} has an active receiver already (lease ${this.owner}, ${this.expiresIn} ms left). ` +
+      `Wait for it ({ whenBusy: "wait" }) or take its place ({ whenBusy: "takeOver" })`
+  }
+}
+
+/**
+ * This receiver has lost its consumer: its lease ran out, or another one took over. What it acknowledges now is refused;
+ * what it had not acknowledged is delivered to the other one.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ConsumerFenced extends Schema.TaggedError<ConsumerFenced>()("ConsumerFenced", {
+  consumer: Schema.String,
+  epoch: Schema.String
+}) {
+  override get message(): string {
+    return `${this.consumer}: the lease of epoch ${this.epoch} is lost, another receiver may be active`
+  }
+}
+
+/**
+ * A handler has failed on an event more often than its retry schedule allows, and the policy is to stop. The cursor is
+ * before that event: it is delivered again to who runs next.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class HandlerFailed extends Schema.TaggedError<HandlerFailed>()("HandlerFailed", {
+  consumer: Schema.String,
+  id: Id,
+  type: Schema.String,
+  attempts: Schema.Int,
+  cause: Schema.Defect
+}) {
+  override get message(): string {
+    return `${this.consumer}: the handler failed ${this.attempts} times on event ${this.id} (${this.type})`
+  }
+}
+
+/**
  * The tables of the stream are missing, older or newer than this version of the library works with.
  *
  * @since 0.1.0

@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -68,6 +69,76 @@ export interface Sequenced {
 }
 
 /**
+ * Asks for the lease of a consumer. `owner` is a token of the one receiver, not of its process.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ClaimRequest {
+  readonly ident: string
+  readonly owner: string
+  /** How long the lease lasts from now on the database's clock, milliseconds. */
+  readonly ttl: number
+  /** Takes it from whoever has it. */
+  readonly force: boolean
+}
+
+/**
+ * What asking for a lease gave. `epoch` is what the cursor may be moved with, until somebody else claims.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Claim =
+  | { readonly _tag: "Claimed"; readonly epoch: bigint; readonly cursor: bigint }
+  | { readonly _tag: "Busy"; readonly owner: string; readonly expiresIn: number }
+  | { readonly _tag: "NotRegistered" }
+
+/**
+ * A lease as its owner knows it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Lease {
+  readonly ident: string
+  readonly owner: string
+}
+
+/**
+ * An event that a consumer gave up.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DeadLetter {
+  readonly id: bigint
+  readonly error: string
+  readonly attempts: number
+}
+
+/**
+ * A step of a consumer: its cursor, fenced by the epoch of its lease, and the events that it gave up on the way.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Step {
+  readonly ident: string
+  readonly epoch: bigint
+  readonly upTo: bigint
+  readonly deadLetters: ReadonlyArray<DeadLetter>
+}
+
+/**
+ * Whether a step was taken: `fenced`, somebody else has claimed the consumer since.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Stepped = "done" | "fenced" | "unregistered"
+
+/**
  * @since 0.1.0
  * @category models
  */
@@ -117,6 +188,17 @@ export interface Service {
   readonly unregister: (ident: string) => Effect.Effect<boolean, StoreError>
   /** Moves the cursor forward to `upTo`, never back. */
   readonly acknowledge: (ident: string, upTo: bigint) => Effect.Effect<void, StoreError>
+  /** Takes the lease of a consumer if it is free, expired, its owner's, or by force; that raises the epoch. */
+  readonly claim: (request: ClaimRequest) => Effect.Effect<Claim, StoreError>
+  /** Prolongs the leases in one statement; those that their owners still have. */
+  readonly renew: (leases: ReadonlyArray<Lease>, ttl: number) => Effect.Effect<ReadonlyArray<Lease>, StoreError>
+  readonly release: (leases: ReadonlyArray<Lease>) => Effect.Effect<void, StoreError>
+  /** Moves a fenced cursor in a transaction of its own. The cursor never goes back. */
+  readonly step: (step: Step) => Effect.Effect<Stepped, StoreError>
+  /** The same in the caller's transaction, as its last statement. */
+  readonly stepWithin: (step: Step) => Effect.Effect<Stepped, NotInTransaction | ForeignTransaction | StoreError>
+  /** Whether a client is one of the stream's database, so that its statements join our transactions. */
+  readonly owns: (sql: SqlClient.SqlClient) => Effect.Effect<boolean, StoreError>
   /** Calls `listener` when something was probably committed: a hint, never the truth. */
   readonly hints: (listener: () => void) => Effect.Effect<void, never, Scope.Scope>
   /**

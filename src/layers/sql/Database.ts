@@ -31,6 +31,8 @@ export interface Database {
   /** The same on the connection for reads: a second one where writes would block it (SQLite files). */
   readonly reading: <A, E>(f: (conn: Connection) => Effect.Effect<A, E>) => Effect.Effect<A, E | SqlError>
   readonly ambient: Effect.Effect<Ambient, SqlError>
+  /** Whether a client's connections see the stream's tables. */
+  readonly owns: (sql: SqlClient.SqlClient) => Effect.Effect<boolean, SqlError>
   /** Asks a connection of the same kind, once for each client, which stream it sees. Set when the schema is known. */
   readonly identify: (probe: (conn: Connection) => Effect.Effect<boolean, SqlError>) => void
 }
@@ -85,6 +87,15 @@ export const make = (options: {
       Object.getPrototypeOf(conn) === Object.prototype ? conn : Object.getPrototypeOf(conn)
     const ours = new WeakMap<object, boolean>([[prototype === Object.prototype ? own : prototype, true]])
     let probe: ((conn: Connection) => Effect.Effect<boolean, SqlError>) | undefined
+    const isOwn = (conn: Connection): Effect.Effect<boolean, SqlError> => {
+      const identity = identityOf(conn)
+      const known = ours.get(identity)
+      if (known !== undefined) return Effect.succeed(known)
+      if (probe === undefined || kindOf(own) === "?" || kindOf(conn) !== kindOf(own)) return Effect.succeed(false)
+      return Effect.tap(probe(conn), (own) => {
+        ours.set(identity, own)
+      })
+    }
     return {
       sql: options.sql,
       reserved,
@@ -93,19 +104,9 @@ export const make = (options: {
         const found = Context.getOption(fiber.currentContext, SqlClient.TransactionConnection)
         if (Option.isNone(found)) return nobody
         const transaction = found.value
-        const answer = (own: boolean): Ambient => own ? { _tag: "Own", transaction } : { _tag: "Foreign" }
-        const [conn] = transaction
-        const identity = identityOf(conn)
-        const known = ours.get(identity)
-        if (known !== undefined) return Effect.succeed(answer(known))
-        if (probe === undefined || kindOf(own) === "?" || kindOf(conn) !== kindOf(own)) {
-          return Effect.succeed(answer(false))
-        }
-        return Effect.map(probe(conn), (own) => {
-          ours.set(identity, own)
-          return answer(own)
-        })
+        return Effect.map(isOwn(transaction[0]), (own) => own ? { _tag: "Own", transaction } : { _tag: "Foreign" })
       }),
+      owns: (sql) => using(sql.reserve)(isOwn),
       identify: (f) => {
         probe = f
       }

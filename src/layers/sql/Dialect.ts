@@ -10,7 +10,17 @@ import type { SqlError } from "@effect/sql/SqlError"
 import type * as Effect from "effect/Effect"
 import type { NewEvent, StoredEvent } from "../../Event.js"
 import type { EventId } from "../../EventId.js"
-import type { Isolation, Look, Sequenced, Start } from "../../services/EventStore.js"
+import type {
+  Claim,
+  ClaimRequest,
+  Isolation,
+  Lease,
+  Look,
+  Sequenced,
+  Start,
+  Step,
+  Stepped
+} from "../../services/EventStore.js"
 
 type Run<A> = Effect.Effect<A, SqlError>
 
@@ -77,7 +87,32 @@ export interface Dialect {
   readonly register: (conn: Connection, ident: string, from: Start) => Run<bigint>
   readonly unregister: (conn: Connection, ident: string) => Run<boolean>
   readonly acknowledge: (conn: Connection, ident: string, upTo: bigint) => Run<void>
+  readonly claim: (conn: Connection, request: ClaimRequest) => Run<Claim>
+  readonly renew: (conn: Connection, leases: ReadonlyArray<Lease>, ttl: number) => Run<ReadonlyArray<Lease>>
+  readonly release: (conn: Connection, leases: ReadonlyArray<Lease>) => Run<void>
+  readonly step: (conn: Connection, step: Step) => Run<Stepped>
+  /** The same in the transaction that the connection is in. */
+  readonly stepWithin: (conn: Connection, step: Step) => Run<Stepped>
 }
+
+/** The name of a consumer's lease. */
+export const leaseName = (ident: string): string => `consumer:${ident}`
+
+/** The last row of `claim`, as every dialect selects it: of the consumer, and of the lease that it has now. */
+export const toClaim = (row: Record<string, string | null> | undefined, owner: string): Claim =>
+  row === undefined
+    ? { _tag: "NotRegistered" }
+    : row.owner === owner
+    ? { _tag: "Claimed", epoch: BigInt(row.epoch!), cursor: BigInt(row.cursor_id!) }
+    : { _tag: "Busy", owner: row.owner ?? "", expiresIn: Math.max(0, Number(row.expires_in ?? 0)) }
+
+/** Rows of `renew`. */
+export const toLeases = (rows: ReadonlyArray<any>): ReadonlyArray<Lease> =>
+  rows.map(({ name, owner }) => ({ ident: String(name).slice(leaseName("").length), owner }))
+
+/** What became of a step, by the consumer's row after it. */
+export const toStepped = (row: Record<string, string> | undefined, { epoch }: Step): Stepped =>
+  row === undefined ? "unregistered" : BigInt(row.epoch!) === epoch ? "done" : "fenced"
 
 /** A row of `look`, as every dialect selects it: integers as text. */
 export const toLook = (row: Record<string, string | null>): Look => ({

@@ -6,9 +6,19 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { EventId } from "../../EventId.js"
 import { hasCode } from "../../internal/sqlError.js"
-import type { Isolation, Start } from "../../services/EventStore.js"
+import type { Isolation, Lease, Start, Step } from "../../services/EventStore.js"
 import type { Dialect } from "./Dialect.js"
-import { toDocument, toIdsByKey, toLook, toParams, toStored } from "./Dialect.js"
+import {
+  leaseName,
+  toClaim,
+  toDocument,
+  toIdsByKey,
+  toLeases,
+  toLook,
+  toParams,
+  toStepped,
+  toStored
+} from "./Dialect.js"
 import type { Names } from "./names.js"
 import { packet } from "./packet.js"
 
@@ -218,9 +228,77 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
           [],
           undefined
         )
+      ),
+
+    claim: (conn, { force, ident, owner, ttl }) => {
+      const name = quote(leaseName(ident))
+      return Effect.map(
+        packet(conn, writing, [
+          `INSERT IGNORE INTO ${names.leases} (name, owner, expires)
+SELECT ${name}, '', UTC_TIMESTAMP(3) FROM ${names.consumers} WHERE ident = ${quote(ident)}`,
+          `UPDATE ${names.leases} SET owner = ${quote(owner)}, expires = ${later(ttl)}
+ WHERE name = ${name} AND (${force} OR owner = ${quote(owner)} OR expires <= UTC_TIMESTAMP(3))`,
+          `UPDATE ${names.consumers} SET epoch = epoch + 1 WHERE ident = ${quote(ident)}
+   AND EXISTS (SELECT 1 FROM ${names.leases} l WHERE l.name = ${name} AND l.owner = ${quote(owner)})`,
+          `SELECT CAST(c.epoch AS CHAR) AS epoch, CAST(c.last_evt_id AS CHAR) AS cursor_id, l.owner,
+       CAST(TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(3), l.expires) DIV 1000 AS CHAR) AS expires_in
+  FROM ${names.consumers} c LEFT JOIN ${names.leases} l ON l.name = ${name}
+ WHERE c.ident = ${quote(ident)}`
+        ]),
+        (results) => toClaim((results as ReadonlyArray<any>)[3][0], owner)
       )
+    },
+
+    renew: (conn, leases, ttl) =>
+      Effect.map(
+        packet(conn, writing, [
+          `UPDATE ${names.leases} SET expires = ${later(ttl)} WHERE ${among(leases)}`,
+          `SELECT name, owner FROM ${names.leases} WHERE ${among(leases)}`
+        ]),
+        ([, rows]) => toLeases(rows)
+      ),
+
+    release: (conn, leases) =>
+      Effect.asVoid(packet(conn, writing, [`DELETE FROM ${names.leases} WHERE ${among(leases)}`])),
+
+    step: (conn, step) =>
+      Effect.map(
+        packet(conn, writing, [...steps(names, step), epochOf(names, step)]),
+        (results) => toStepped((results as ReadonlyArray<any>)[step.deadLetters.length + 1][0], step)
+      ),
+
+    stepWithin: (conn, step) =>
+      Effect.forEach(
+        [...steps(names, step), `${epochOf(names, step)} FOR UPDATE`],
+        (sql) => conn.executeUnprepared(sql, [], undefined)
+      ).pipe(Effect.map((results) => toStepped(results[results.length - 1]![0], step)))
   }
 }
+
+const later = (ms: number): string => `UTC_TIMESTAMP(3) + INTERVAL ${ms * 1000} MICROSECOND`
+
+const among = (leases: ReadonlyArray<Lease>): string =>
+  `name IN (${leases.map(({ ident }) => quote(leaseName(ident))).join(", ")})
+   AND owner IN (${leases.map(({ owner }) => quote(owner)).join(", ")})`
+
+/** Any text as a literal, whatever the session's sql_mode and character set. */
+const unicode = (text: string): string =>
+  text === "" ? "''" : `CONVERT(0x${Buffer.from(text, "utf8").toString("hex")} USING utf8mb4)`
+
+/** The cursor first: its row is locked from then on, and with it the right to write dead letters. */
+const steps = (names: Names, { deadLetters, epoch, ident, upTo }: Step): ReadonlyArray<string> => [
+  `UPDATE ${names.consumers} SET last_evt_id = ${upTo}, updated_at = UTC_TIMESTAMP(3)
+ WHERE ident = ${quote(ident)} AND epoch = ${epoch} AND last_evt_id <= ${upTo}`,
+  ...deadLetters.map(({ attempts, error, id }) =>
+    `INSERT IGNORE INTO ${names.deadLetters} (ident, id, uid, type, event_key, key_hash, meta, data, ts, error, attempts)
+SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.ts, ${unicode(error)}, ${attempts}
+  FROM ${names.log} l JOIN ${names.consumers} c ON c.ident = ${quote(ident)} AND c.epoch = ${epoch}
+ WHERE l.id = ${id}`
+  )
+]
+
+const epochOf = (names: Names, { ident }: Step): string =>
+  `SELECT CAST(epoch AS CHAR) AS epoch FROM ${names.consumers} WHERE ident = ${quote(ident)}`
 
 const level = (isolation: Isolation): string => isolation.toUpperCase()
 

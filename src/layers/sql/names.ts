@@ -11,6 +11,7 @@ export interface Names {
   readonly gate: string
   readonly consumers: string
   readonly leases: string
+  readonly deadLetters: string
   readonly migrations: string
   /** Routines of PostgreSQL and MySQL/MariaDB. */
   readonly move: string
@@ -33,6 +34,7 @@ export const make = (schema: string, prefix: string, quote: (identifier: string)
     gate: of("gate"),
     consumers: of("consumers"),
     leases: of("leases"),
+    deadLetters: of("dead_letters"),
     migrations: of("migrations"),
     move: of("move"),
     sequence: of("sequence"),

@@ -4,9 +4,19 @@
  */
 import * as Effect from "effect/Effect"
 import type { EventId } from "../../EventId.js"
-import type { Isolation, Start } from "../../services/EventStore.js"
+import type { Isolation, Lease, Start, Step } from "../../services/EventStore.js"
 import type { Dialect } from "./Dialect.js"
-import { toDocument, toIdsByKey, toLook, toParams, toStored } from "./Dialect.js"
+import {
+  leaseName,
+  toClaim,
+  toDocument,
+  toIdsByKey,
+  toLeases,
+  toLook,
+  toParams,
+  toStepped,
+  toStored
+} from "./Dialect.js"
 import type { Names } from "./names.js"
 import { packet } from "./packet.js"
 
@@ -183,9 +193,74 @@ SELECT ${quote(ident)}, ${start(names, from)} ON CONFLICT (ident) DO NOTHING`,
           `UPDATE ${names.consumers} SET last_evt_id = ${upTo}, updated_at = clock_timestamp()
  WHERE ident = ${quote(ident)} AND last_evt_id < ${upTo}`
         ])
-      )
+      ),
+
+    claim: (conn, { force, ident, owner, ttl }) =>
+      Effect.map(
+        packet(conn, writing, [
+          `INSERT INTO ${names.leases} AS l (name, owner, expires)
+SELECT ${quote(leaseName(ident))}, ${quote(owner)}, clock_timestamp() + ${interval(ttl)}
+  FROM ${names.consumers} WHERE ident = ${quote(ident)}
+    ON CONFLICT (name) DO UPDATE SET owner = EXCLUDED.owner, expires = EXCLUDED.expires
+ WHERE ${force} OR l.owner = EXCLUDED.owner OR l.expires <= clock_timestamp()`,
+          `UPDATE ${names.consumers} SET epoch = epoch + 1 WHERE ident = ${quote(ident)}
+   AND EXISTS (SELECT 1 FROM ${names.leases} l WHERE l.name = ${quote(leaseName(ident))} AND l.owner = ${
+            quote(owner)
+          })`,
+          `SELECT c.epoch::text, c.last_evt_id::text AS cursor_id, l.owner,
+       ceil(extract(epoch FROM l.expires - clock_timestamp()) * 1000)::text AS expires_in
+  FROM ${names.consumers} c LEFT JOIN ${names.leases} l ON l.name = ${quote(leaseName(ident))}
+ WHERE c.ident = ${quote(ident)}`
+        ]),
+        ([, , [row]]) => toClaim(row, owner)
+      ),
+
+    renew: (conn, leases, ttl) =>
+      Effect.map(
+        packet(conn, writing, [
+          `UPDATE ${names.leases} SET expires = clock_timestamp() + ${interval(ttl)} WHERE ${among(leases)}
+RETURNING name, owner`
+        ]),
+        ([rows]) => toLeases(rows)
+      ),
+
+    release: (conn, leases) =>
+      Effect.asVoid(packet(conn, writing, [`DELETE FROM ${names.leases} WHERE ${among(leases)}`])),
+
+    step: (conn, step) =>
+      Effect.map(
+        packet(conn, writing, [...steps(names, step), epochOf(names, step)]),
+        (results) => toStepped((results as ReadonlyArray<any>)[step.deadLetters.length + 1][0], step)
+      ),
+
+    stepWithin: (conn, step) =>
+      Effect.forEach(
+        [...steps(names, step), `${epochOf(names, step)} FOR UPDATE`],
+        (sql) => conn.executeUnprepared(sql, [], undefined)
+      ).pipe(Effect.map((results) => toStepped(results[results.length - 1]![0], step)))
   }
 }
+
+const interval = (ms: number): string => `interval '${ms} milliseconds'`
+
+const among = (leases: ReadonlyArray<Lease>): string =>
+  `name IN (${leases.map(({ ident }) => quote(leaseName(ident))).join(", ")})
+   AND owner IN (${leases.map(({ owner }) => quote(owner)).join(", ")})`
+
+/** The cursor first: its row is locked from then on, and with it the right to write dead letters. */
+const steps = (names: Names, { deadLetters, epoch, ident, upTo }: Step): ReadonlyArray<string> => [
+  `UPDATE ${names.consumers} SET last_evt_id = ${upTo}, updated_at = clock_timestamp()
+ WHERE ident = ${quote(ident)} AND epoch = ${epoch} AND last_evt_id <= ${upTo}`,
+  ...deadLetters.map(({ attempts, error, id }) =>
+    `INSERT INTO ${names.deadLetters} (ident, id, uid, type, event_key, key_hash, meta, data, ts, error, attempts)
+SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.ts, ${quote(error)}, ${attempts}
+  FROM ${names.log} l JOIN ${names.consumers} c ON c.ident = ${quote(ident)} AND c.epoch = ${epoch}
+ WHERE l.id = ${id} ON CONFLICT (ident, id) DO NOTHING`
+  )
+]
+
+const epochOf = (names: Names, { ident }: Step): string =>
+  `SELECT epoch::text FROM ${names.consumers} WHERE ident = ${quote(ident)}`
 
 const level = (isolation: Isolation): string => isolation.toUpperCase()
 

@@ -10,10 +10,20 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { NewEvent } from "../../Event.js"
 import type { EventId } from "../../EventId.js"
-import type { Start } from "../../services/EventStore.js"
+import type { Lease, Start, Step, Stepped } from "../../services/EventStore.js"
 import type { Rows } from "./Database.js"
 import type { Dialect } from "./Dialect.js"
-import { toDocument, toIdsByKey, toLook, toParams, toStored } from "./Dialect.js"
+import {
+  leaseName,
+  toClaim,
+  toDocument,
+  toIdsByKey,
+  toLeases,
+  toLook,
+  toParams,
+  toStepped,
+  toStored
+} from "./Dialect.js"
 import type { Names } from "./names.js"
 
 /** Only for what was checked against a pattern, or comes out of UUIDs and digits. */
@@ -196,14 +206,111 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
         conn,
         Effect.asVoid(conn.execute(
           `UPDATE ${names.consumers}
-   SET last_evt_id = ?, updated_at = CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)
+   SET last_evt_id = ?, updated_at = ${now}
  WHERE ident = ? AND last_evt_id < ?`,
           [upTo, ident, upTo],
           undefined
         ))
+      ),
+
+    claim: (conn, { force, ident, owner, ttl }) => {
+      const name = leaseName(ident)
+      const find = Effect.map(
+        conn.execute(
+          `SELECT CAST(c.epoch AS TEXT) AS epoch, CAST(c.last_evt_id AS TEXT) AS cursor_id, l.owner,
+       CAST(l.expires - ${now} AS TEXT) AS expires_in
+  FROM ${names.consumers} c LEFT JOIN ${names.leases} l ON l.name = ? WHERE c.ident = ?`,
+          [name, ident],
+          undefined
+        ),
+        ([row]) => row
       )
+      const take = writing(
+        conn,
+        Effect.gen(function*() {
+          yield* conn.execute(
+            `INSERT INTO ${names.leases} (name, owner, expires) SELECT ?, ?, ${now} + ? FROM ${names.consumers} WHERE ident = ?
+    ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires = excluded.expires
+ WHERE ${force} OR owner = excluded.owner OR expires <= ${now}`,
+            [name, owner, ttl, ident],
+            undefined
+          )
+          yield* conn.execute(
+            `UPDATE ${names.consumers} SET epoch = epoch + 1 WHERE ident = ?
+   AND EXISTS (SELECT 1 FROM ${names.leases} l WHERE l.name = ? AND l.owner = ?)`,
+            [ident, name, owner],
+            undefined
+          )
+          return toClaim(yield* find, owner)
+        })
+      )
+      // who waits looks without the write lock
+      return Effect.flatMap(
+        find,
+        (row) =>
+          force || row === undefined || row.owner === null || row.owner === owner || Number(row.expires_in) <= 0
+            ? take
+            : Effect.succeed(toClaim(row, owner))
+      )
+    },
+
+    renew: (conn, leases, ttl) =>
+      writing(
+        conn,
+        Effect.map(
+          conn.execute(
+            `UPDATE ${names.leases} SET expires = ${now} + ? WHERE ${among(leases)} RETURNING name, owner`,
+            [ttl],
+            undefined
+          ),
+          toLeases
+        )
+      ),
+
+    release: (conn, leases) =>
+      writing(
+        conn,
+        Effect.asVoid(conn.execute(`DELETE FROM ${names.leases} WHERE ${among(leases)}`, [], undefined))
+      ),
+
+    step: (conn, step) => writing(conn, steps(names, conn, step)),
+
+    stepWithin: (conn, step) => steps(names, conn, step)
   }
 }
+
+const now = "CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
+
+const among = (leases: ReadonlyArray<Lease>): string =>
+  `name IN (${leases.map(({ ident }) => quote(leaseName(ident))).join(", ")})
+   AND owner IN (${leases.map(({ owner }) => quote(owner)).join(", ")})`
+
+const steps = (names: Names, conn: Connection, step: Step): Effect.Effect<Stepped, SqlError> =>
+  Effect.gen(function*() {
+    const { deadLetters, epoch, ident, upTo } = step
+    yield* conn.execute(
+      `UPDATE ${names.consumers} SET last_evt_id = ?, updated_at = ${now}
+ WHERE ident = ? AND epoch = ? AND last_evt_id <= ?`,
+      [upTo, ident, epoch, upTo],
+      undefined
+    )
+    for (const { attempts, error, id } of deadLetters) {
+      yield* conn.execute(
+        `INSERT OR IGNORE INTO ${names.deadLetters} (ident, id, uid, type, event_key, key_hash, meta, data, ts, error, attempts)
+SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.ts, ?, ?
+  FROM ${names.log} l JOIN ${names.consumers} c ON c.ident = ? AND c.epoch = ?
+ WHERE l.id = ?`,
+        [error, attempts, ident, epoch, id],
+        undefined
+      )
+    }
+    const [row] = yield* conn.execute(
+      `SELECT CAST(epoch AS TEXT) AS epoch FROM ${names.consumers} WHERE ident = ?`,
+      [ident],
+      undefined
+    )
+    return toStepped(row, step)
+  })
 
 /** The last id of the first `window` rows after the position; all that are there if fewer. */
 const bound = (names: Names, window: number): string => {

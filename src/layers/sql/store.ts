@@ -109,6 +109,25 @@ export const make = (
       unregister: (ident) => run("unregister", database.reserved((conn) => dialect.unregister(conn, ident))),
       acknowledge: (ident, upTo) =>
         run("acknowledge", database.reserved((conn) => dialect.acknowledge(conn, ident, upTo))),
+      claim: (request) => run("claim", database.reserved((conn) => dialect.claim(conn, request))),
+      renew: (leases, ttl) =>
+        leases.length === 0
+          ? Effect.succeed([])
+          : run("renew", database.reserved((conn) => dialect.renew(conn, leases, ttl))),
+      release: (leases) =>
+        leases.length === 0 ? Effect.void : run("release", database.reserved((conn) => dialect.release(conn, leases))),
+      step: (step) => run("step", database.reserved((conn) => dialect.step(conn, step))),
+      stepWithin: (step) =>
+        Effect.flatMap(
+          Effect.mapError(database.ambient, storeError("step")),
+          (ambient): ReturnType<EventStore["stepWithin"]> =>
+            ambient._tag === "None"
+              ? Effect.fail(new NotInTransaction({ operation: "step" }))
+              : ambient._tag === "Foreign"
+              ? Effect.fail(new ForeignTransaction({ operation: "step" }))
+              : Effect.mapError(dialect.stepWithin(ambient.transaction[0], step), storeError("step"))
+        ),
+      owns: (sql) => Effect.mapError(database.owns(sql), storeError("owns")),
       hints: (listener) =>
         Effect.acquireRelease(
           Effect.sync(() => void listeners.add(listener)),

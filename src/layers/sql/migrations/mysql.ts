@@ -65,6 +65,22 @@ const tables = (names: Names) => [
     name    VARCHAR(100) ${ascii} NOT NULL PRIMARY KEY,
     owner   VARCHAR(64) ${ascii}  NOT NULL,
     expires DATETIME(3)           NOT NULL
+  ) ENGINE = InnoDB`,
+  `CREATE TABLE IF NOT EXISTS ${names.deadLetters} (
+    ident     VARCHAR(64) ${ascii}    NOT NULL,
+    id        BIGINT                  NOT NULL,
+    uid       CHAR(36) ${ascii}       NOT NULL,
+    type      VARCHAR(64) ${ascii}    NOT NULL,
+    event_key VARCHAR(255) ${unicode} NULL,
+    key_hash  BIGINT                  NOT NULL,
+    meta      LONGTEXT ${unicode}     NULL,
+    data      LONGTEXT ${unicode}     NOT NULL,
+    ts        DATETIME(3)             NOT NULL,
+    error     LONGTEXT ${unicode}     NOT NULL,
+    attempts  INT                     NOT NULL,
+    parked    TINYINT                 NOT NULL DEFAULT 0,
+    failed_at DATETIME(3)             NOT NULL DEFAULT (UTC_TIMESTAMP(3)),
+    PRIMARY KEY (ident, id)
   ) ENGINE = InnoDB`
 ]
 

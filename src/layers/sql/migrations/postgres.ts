@@ -67,7 +67,23 @@ const tables = (names: Names) => [
     name    varchar(100) PRIMARY KEY,
     owner   varchar(64)  NOT NULL,
     expires timestamptz  NOT NULL
-  ) WITH (fillfactor = 50)`
+  ) WITH (fillfactor = 50)`,
+  `CREATE TABLE IF NOT EXISTS ${names.deadLetters} (
+    ident     varchar(64)    NOT NULL,
+    id        bigint         NOT NULL,
+    uid       uuid           NOT NULL,
+    type      text           NOT NULL,
+    event_key text,
+    key_hash  bigint         NOT NULL,
+    meta      json,
+    data      json           NOT NULL,
+    ts        timestamptz(3) NOT NULL,
+    error     text           NOT NULL,
+    attempts  integer        NOT NULL,
+    parked    boolean        NOT NULL DEFAULT false,
+    failed_at timestamptz    NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (ident, id)
+  )`
 ]
 
 const events = "uid, type, event_key, key_hash, meta, dedupe_key, data"

@@ -43,7 +43,23 @@ const tables = (names: Names) => [
     name    TEXT    PRIMARY KEY,
     owner   TEXT    NOT NULL,
     expires INTEGER NOT NULL
-  ) WITHOUT ROWID`
+  ) WITHOUT ROWID`,
+  `CREATE TABLE IF NOT EXISTS ${names.deadLetters} (
+    ident     TEXT    NOT NULL,
+    id        INTEGER NOT NULL,
+    uid       TEXT    NOT NULL,
+    type      TEXT    NOT NULL,
+    event_key TEXT,
+    key_hash  INTEGER NOT NULL,
+    meta      TEXT,
+    data      TEXT    NOT NULL,
+    ts        INTEGER NOT NULL,
+    error     TEXT    NOT NULL,
+    attempts  INTEGER NOT NULL,
+    parked    INTEGER NOT NULL DEFAULT 0,
+    failed_at INTEGER NOT NULL DEFAULT (${now}),
+    PRIMARY KEY (ident, id)
+  )`
 ]
 
 /** A random UUID (version 4) for rows of writers that bring none. */
