@@ -20,6 +20,7 @@ import * as PollerService from "../services/Poller.js"
 import * as SequencerService from "../services/Sequencer.js"
 import * as Generator from "./Generator.js"
 import * as Poller from "./Poller.js"
+import * as Reader from "./reader.js"
 import * as Sequencer from "./Sequencer.js"
 import * as Store from "./sql/store.js"
 
@@ -105,7 +106,7 @@ export const make = (
     return {
       stream: store.stream,
       generator: yield* Generator.make(store, { maxDataBytes }),
-      poller: Poller.make(store, { maxDataBytes }),
+      poller: Poller.make(store, Reader.make(store, { maxDataBytes })),
       sequencer: Sequencer.make(store)
     }
   })
