@@ -10,6 +10,7 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
@@ -17,9 +18,11 @@ import * as Scope from "effect/Scope"
 import { InvalidOption, type SchemaMismatch, StoreError, type UnsupportedDatabase } from "../EventStreamError.js"
 import * as GeneratorService from "../services/Generator.js"
 import * as PollerService from "../services/Poller.js"
+import * as PusherService from "../services/Pusher.js"
 import * as SequencerService from "../services/Sequencer.js"
 import * as Generator from "./Generator.js"
 import * as Poller from "./Poller.js"
+import * as Pusher from "./Pusher.js"
 import * as Reader from "./reader.js"
 import * as Sequencer from "./Sequencer.js"
 import * as Store from "./sql/store.js"
@@ -45,6 +48,16 @@ export interface Options {
     /** The pauses while nothing is to do. Default: 2 ms doubling to 1 s. */
     readonly idle?: Schedule.Schedule<unknown, unknown> | undefined
   } | undefined
+  /** Delivery to subscribers. */
+  readonly pusher?: {
+    /** The pauses while nothing is new. Default: 2 ms doubling to 1 s. */
+    readonly idle?: Schedule.Schedule<unknown, unknown> | undefined
+    /**
+     * How long a receiver that vanished keeps its consumer before another may take over; it is renewed after a third of
+     * it. 1 to 3600 seconds, default 15.
+     */
+    readonly leaseTtl?: Duration.DurationInput | undefined
+  } | undefined
   /**
    * A client of its own for reads; `effect-eventstream/sqlite` gives one, so that an open write transaction never
    * blocks readers of the same file.
@@ -61,6 +74,7 @@ export interface Service {
   readonly stream: string
   readonly generator: GeneratorService.Service
   readonly poller: PollerService.Service
+  readonly pusher: PusherService.Service
   readonly sequencer: SequencerService.Service
 }
 
@@ -99,14 +113,25 @@ export const make = (
         expected: `an integer from 1 to ${mostDataBytes}`
       })
     }
+    const ttl = Duration.decode(options.pusher?.leaseTtl ?? Pusher.defaultTtl)
+    if (!Duration.between(ttl, { minimum: "1 second", maximum: "1 hour" })) {
+      return yield* new InvalidOption({
+        option: "pusher.leaseTtl",
+        value: Duration.format(ttl),
+        expected: "1 second to 1 hour"
+      })
+    }
     const sql = yield* SqlClient.SqlClient
-    const reader = options.reader === undefined ? undefined : yield* buildReader(options.reader)
-    const store = yield* Store.make({ ...open(options), sql, reader })
+    const readingClient = options.reader === undefined ? undefined : yield* buildReader(options.reader)
+    const store = yield* Store.make({ ...open(options), sql, reader: readingClient })
     if (options.sequencer !== "off") yield* Sequencer.background(store, options.sequencer?.idle)
+    const reader = Reader.make(store, { maxDataBytes })
+    const poller = Poller.make(store, reader)
     return {
       stream: store.stream,
       generator: yield* Generator.make(store, { maxDataBytes }),
-      poller: Poller.make(store, Reader.make(store, { maxDataBytes })),
+      poller,
+      pusher: yield* Pusher.make(store, reader, poller, { idle: options.pusher?.idle, ttl }),
       sequencer: Sequencer.make(store)
     }
   })
@@ -138,7 +163,7 @@ export const migrate = (
   )
 
 /**
- * The default stream: `Generator`, `Poller` and `Sequencer` on the `SqlClient` in the context.
+ * The default stream: `Generator`, `Poller`, `Pusher` and `Sequencer` on the `SqlClient` in the context.
  *
  * @since 0.1.0
  * @category layers
@@ -146,14 +171,15 @@ export const migrate = (
 export const layer = (
   options?: Options
 ): Layer.Layer<
-  GeneratorService.Generator | PollerService.Poller | SequencerService.Sequencer,
+  GeneratorService.Generator | PollerService.Poller | PusherService.Pusher | SequencerService.Sequencer,
   OpenError,
   SqlClient.SqlClient
 > =>
   Layer.scopedContext(
-    Effect.map(make(options), ({ generator, poller, sequencer }) =>
+    Effect.map(make(options), ({ generator, poller, pusher, sequencer }) =>
       Context.make(GeneratorService.Generator, generator).pipe(
         Context.add(PollerService.Poller, poller),
+        Context.add(PusherService.Pusher, pusher),
         Context.add(SequencerService.Sequencer, sequencer)
       ))
   )

@@ -84,7 +84,7 @@ export const make = (store: EventStore, reader: Reader): Service => {
       const retry = <A, E extends { readonly _tag: string }>(effect: Effect.Effect<A, E>) =>
         Effect.retry(effect, {
           while: (error) => error._tag === "StoreError" && (error as unknown as StoreError).retryable,
-          schedule: (options?.retry ?? defaultRetry) as Schedule.Schedule<unknown, unknown>
+          schedule: (options?.reconnect ?? defaultRetry) as Schedule.Schedule<unknown, unknown>
         })
 
       let position = 0n

@@ -134,6 +134,7 @@ export const make = (store: EventStore, options: { readonly maxDataBytes: number
 
   return {
     look,
+    mostRows,
     pageOf,
     sequence,
     read,

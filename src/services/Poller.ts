@@ -103,10 +103,10 @@ export type From =
  * @since 0.1.0
  * @category models
  */
-export interface Delivery<E> {
+export interface Delivery<E, X = StoreError> {
   readonly batch: Batch<E>
   /** Acknowledges this batch and all before it. May be called again. */
-  readonly ack: Effect.Effect<void, StoreError>
+  readonly ack: Effect.Effect<void, X>
 }
 
 /**
@@ -128,7 +128,7 @@ export interface StreamOptions<W extends Want | undefined, C extends EventType.A
    */
   readonly idle?: Schedule.Schedule<unknown, unknown> | undefined
   /** The pauses between attempts while the database fails. Default: 50 ms doubling to 5 s, with jitter, for ever. */
-  readonly retry?: Schedule.Schedule<unknown, StoreError> | undefined
+  readonly reconnect?: Schedule.Schedule<unknown, StoreError> | undefined
 }
 
 /**

@@ -7,7 +7,6 @@ import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import type { StoreError } from "../EventStreamError.js"
 import type { Batch, Delivery } from "../services/Poller.js"
 
 export type {
@@ -41,17 +40,17 @@ export type {
 export const handle: {
   <E, A, X, R>(
     handler: (events: ReadonlyArray<E>, batch: Batch<E>) => Effect.Effect<A, X, R>
-  ): <X2, R2>(self: Stream.Stream<Delivery<E>, X2, R2>) => Stream.Stream<A, X | X2 | StoreError, R | R2>
-  <E, X2, R2, A, X, R>(
-    self: Stream.Stream<Delivery<E>, X2, R2>,
+  ): <X1, X2, R2>(self: Stream.Stream<Delivery<E, X1>, X2, R2>) => Stream.Stream<A, X | X1 | X2, R | R2>
+  <E, X1, X2, R2, A, X, R>(
+    self: Stream.Stream<Delivery<E, X1>, X2, R2>,
     handler: (events: ReadonlyArray<E>, batch: Batch<E>) => Effect.Effect<A, X, R>
-  ): Stream.Stream<A, X | X2 | StoreError, R | R2>
+  ): Stream.Stream<A, X | X1 | X2, R | R2>
 } = dual(
   2,
-  <E, X2, R2, A, X, R>(
-    self: Stream.Stream<Delivery<E>, X2, R2>,
+  <E, X1, X2, R2, A, X, R>(
+    self: Stream.Stream<Delivery<E, X1>, X2, R2>,
     handler: (events: ReadonlyArray<E>, batch: Batch<E>) => Effect.Effect<A, X, R>
-  ): Stream.Stream<A, X | X2 | StoreError, R | R2> =>
+  ): Stream.Stream<A, X | X1 | X2, R | R2> =>
     self.pipe(
       Stream.mapEffect(({ ack, batch }) =>
         batch.events.length === 0

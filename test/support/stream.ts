@@ -5,11 +5,16 @@ import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { describe } from "vitest"
-import { EventType, Generator, Poller, Sequencer } from "../../src/index.js"
+import { EventType, Generator, Poller, Pusher, Sequencer } from "../../src/index.js"
 import { type Backend, backends as available, servers, type TestDatabase } from "./backends.js"
 import { skipMissing, withDatabase } from "./suite.js"
 
-export type StreamServices = Generator.Generator | Poller.Poller | Sequencer.Sequencer | SqlClient.SqlClient
+export type StreamServices =
+  | Generator.Generator
+  | Poller.Poller
+  | Pusher.Pusher
+  | Sequencer.Sequencer
+  | SqlClient.SqlClient
 export type EventStreamLayer = Layer.Layer<StreamServices, unknown>
 
 export const Added = EventType.make("USR_ADD", Schema.Struct({ id: Schema.Int, email: Schema.String }))
@@ -53,5 +58,6 @@ export const onEach = (
 export const services = Effect.all({
   generator: Generator.Generator,
   poller: Poller.Poller,
+  pusher: Pusher.Pusher,
   sequencer: Sequencer.Sequencer
 })

@@ -1,0 +1,263 @@
+/**
+ * The Pusher on an event store: one tail and one renewing fiber for all subscribers of the layer.
+ */
+import * as Chunk from "effect/Chunk"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { randomUUID } from "node:crypto"
+import type { Consumer } from "../Consumer.js"
+import type { StoredEvent } from "../Event.js"
+import { ConsumerBusy, ConsumerFenced, InvalidOption, NotRegistered, type StoreError } from "../EventStreamError.js"
+import type { DeadLetter, Look, Service as EventStore } from "../services/EventStore.js"
+import type { Service as Poller } from "../services/Poller.js"
+import { type AckError, Gap, type Service, type SubscribeError, type SubscribeOptions } from "../services/Pusher.js"
+import * as Idle from "../streams/Idle.js"
+import * as Leases from "../streams/Leases.js"
+import * as Tail from "../streams/Tail.js"
+import { defaultRetry, identOf, notAhead, type Page, type Reader, select, toBatch, toId } from "./reader.js"
+import * as Runner from "./runner.js"
+
+/** How long a receiver that vanished keeps its consumer. */
+export const defaultTtl = Duration.seconds(15)
+
+const tailPage = 1000
+const keptRows = 20_000
+const keptBytes = 16 * 1024 * 1024
+
+/** What was looked at without finding anything that is wanted is said to the consumer after so many ids, or so long. */
+const silentIds = 10_000n
+const silentMillis = 1000
+
+export interface Options {
+  readonly idle: Schedule.Schedule<unknown, unknown> | undefined
+  readonly ttl: Duration.Duration
+}
+
+/** A consumer that this process is the active receiver of. */
+export interface Subscription {
+  readonly ident: string
+  readonly position: () => bigint
+  /** Waits for the next page; empty if only what is not wanted was found. */
+  readonly next: Effect.Effect<Page, SubscribeError>
+  readonly decode: (page: Page) => ReturnType<typeof toBatch>
+  /** Moves the cursor to an id that was offered. */
+  readonly step: (upTo: bigint, deadLetters?: ReadonlyArray<DeadLetter>) => Effect.Effect<void, AckError>
+  /** The same as the last statement of the transaction around it. */
+  readonly stepWithin: (
+    upTo: bigint,
+    deadLetters: ReadonlyArray<DeadLetter>
+  ) => Effect.Effect<void, AckError | Effect.Effect.Error<ReturnType<EventStore["stepWithin"]>>>
+  readonly lost: Effect.Effect<never, ConsumerFenced>
+}
+
+export const make = (
+  store: EventStore,
+  reader: Reader,
+  poller: Poller,
+  options: Options
+): Effect.Effect<Service, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const leases = yield* Leases.make({
+      ttl: options.ttl,
+      claim: store.claim,
+      renew: store.renew,
+      release: store.release
+    })
+    const idle = yield* Idle.make(options.idle)
+    yield* store.hints(idle.hint)
+    const page = (after: bigint) =>
+      store.page({ after, upTo: undefined, types: undefined, limit: Math.min(tailPage, reader.mostRows) })
+    const tail = yield* Tail.make<StoredEvent, StoreError>({
+      // one round trip while events flow; when there was nothing, one that sequences and tells whether there is now
+      read: (after, wasEmpty) =>
+        Effect.flatMap(
+          wasEmpty ? Effect.succeed([]) : page(after),
+          (rows) =>
+            rows.length > 0
+              ? Effect.succeed(rows)
+              : store.sequenced
+              ? Effect.flatMap(reader.sequence(), (head) => head > after ? page(after) : Effect.succeed([]))
+              : wasEmpty
+              ? page(after)
+              : Effect.succeed([])
+        ),
+      idle,
+      size: (row) => row.data.length,
+      maxRows: keptRows,
+      maxSize: keptBytes
+    })
+
+    const reconnecting =
+      (schedule: Schedule.Schedule<unknown, StoreError> | undefined) =>
+      <A, E extends { readonly _tag: string }, R>(effect: Effect.Effect<A, E, R>) =>
+        Effect.retry(effect, {
+          while: (error) => error._tag === "StoreError" && (error as unknown as StoreError).retryable,
+          schedule: (schedule ?? defaultRetry) as Schedule.Schedule<unknown, unknown>
+        })
+
+    const open = (
+      consumer: Consumer,
+      options: SubscribeOptions<any, any> = {}
+    ): Effect.Effect<Subscription, SubscribeError, Scope.Scope> =>
+      Effect.gen(function*() {
+        const ident = yield* identOf("subscribe", consumer)
+        const limit = yield* reader.limit(options.limit)
+        const selection = yield* select(options.want, options.catalog)
+        const wanted = selection.types === undefined ? undefined : new Set(selection.types)
+        const retry = reconnecting(options.reconnect)
+        if (options.register !== undefined) yield* retry(poller.register(consumer, options.register))
+        const owner = randomUUID()
+        const held = yield* retry(leases.hold({ ident, owner }, options.whenBusy ?? "wait")).pipe(
+          Effect.mapError((refusal): SubscribeError =>
+            refusal._tag === "Busy"
+              ? new ConsumerBusy({ consumer: ident, owner: refusal.owner, expiresIn: refusal.expiresIn })
+              : refusal._tag === "NotRegistered"
+              ? new NotRegistered({ consumer: ident })
+              : refusal
+          )
+        )
+        const { cursor, epoch } = held.claim
+        const first = yield* retry(reader.look(ident, 0n, selection))
+        yield* notAhead(ident, cursor, first)
+        const member = yield* tail.join
+        const fenced = () => new ConsumerFenced({ consumer: ident, epoch: epoch.toString() })
+
+        let position = cursor
+        let said = { position, at: 0 }
+        let found: Look = first
+        const horizon = (look: Look) => wanted === undefined ? look.head : look.bound ?? 0n
+        /** Where the tail is not: pages of its own. */
+        const ownPage = Effect.gen(function*() {
+          if (position >= horizon(found)) found = yield* reader.look(ident, position, selection)
+          return yield* reader.pageOf(found, position, selection, limit)
+        })
+        const tailed = (rows: ReadonlyArray<StoredEvent>): Page => ({
+          look: found,
+          rows: wanted === undefined ? rows : rows.filter((row) => wanted.has(row.type)),
+          upTo: rows[rows.length - 1]!.id
+        })
+        const next: Effect.Effect<Page, SubscribeError> = Effect.gen(function*() {
+          while (true) {
+            const rows = yield* member.next(position, limit)
+            const page = rows === undefined ? yield* ownPage : tailed(rows)
+            if (page.upTo <= position) continue
+            position = page.upTo
+            const now = yield* Clock.currentTimeMillis
+            if (page.rows.length > 0 || position - said.position >= silentIds || now - said.at >= silentMillis) {
+              said = { position, at: now }
+              return page
+            }
+          }
+        })
+
+        let acknowledged = cursor
+        const stepped = (effect: ReturnType<EventStore["step"]>) =>
+          Effect.flatMap(effect, (result): Effect.Effect<void, AckError> =>
+            result === "done"
+              ? Effect.void
+              : Effect.fail(result === "fenced" ? fenced() : new NotRegistered({ consumer: ident })))
+        return {
+          ident,
+          position: () => position,
+          next: retry(next),
+          decode: (page) => toBatch(page, selection),
+          step: (upTo, deadLetters = []) =>
+            Effect.suspend(() => {
+              if (upTo <= acknowledged && deadLetters.length === 0) return Effect.void
+              return Effect.map(retry(stepped(store.step({ ident, epoch, upTo, deadLetters }))), () => {
+                if (upTo > acknowledged) acknowledged = upTo
+              })
+            }),
+          stepWithin: (upTo, deadLetters) =>
+            Effect.flatMap(
+              store.stepWithin({ ident, epoch, upTo, deadLetters }),
+              (result) => stepped(Effect.succeed(result))
+            ),
+          lost: Effect.flatMap(held.lost, () => Effect.fail(fenced()))
+        }
+      })
+
+    const subscribe: Service["subscribe"] = (consumer, options) =>
+      Stream.unwrapScoped(store.outside(
+        "subscribe",
+        Effect.gen(function*() {
+          const maxInFlight = options?.maxInFlight ?? 4
+          if (!Number.isInteger(maxInFlight) || maxInFlight < 1) {
+            return yield* new InvalidOption({
+              option: "maxInFlight",
+              value: String(maxInFlight),
+              expected: "an integer from 1"
+            })
+          }
+          const subscription = yield* open(consumer, options)
+          const free = yield* Effect.makeLatch(true)
+          let inFlight: ReadonlyArray<bigint> = []
+          const deliver = Effect.gen(function*() {
+            while (inFlight.length >= maxInFlight) {
+              yield* free.close
+              if (inFlight.length >= maxInFlight) yield* free.await
+            }
+            const page = yield* subscription.next
+            inFlight = [...inFlight, page.upTo]
+            return {
+              batch: subscription.decode(page),
+              ack: store.outside(
+                "ack",
+                Effect.map(subscription.step(page.upTo), () => {
+                  inFlight = inFlight.filter((upTo) => upTo > page.upTo)
+                  free.unsafeOpen()
+                })
+              ) as Effect.Effect<void, AckError>
+            }
+          })
+          return Stream.repeatEffect(deliver).pipe(
+            Stream.interruptWhen(subscription.lost),
+            Stream.buffer({ capacity: 1 })
+          )
+        })
+      ))
+
+    const live: Service["live"] = (want, options) =>
+      Stream.unwrapScoped(store.outside(
+        "live",
+        Effect.gen(function*() {
+          const selection = yield* select(want, options?.catalog)
+          const buffer = options?.buffer ?? 10_000
+          if (!Number.isInteger(buffer) || buffer < 1) {
+            return yield* new InvalidOption({ option: "buffer", value: String(buffer), expected: "an integer from 1" })
+          }
+          const wanted = selection.types === undefined ? undefined : new Set(selection.types)
+          const retry = reconnecting(options?.reconnect)
+          let position = (yield* retry(reader.look(undefined, 0n, { ...selection, types: undefined }))).head
+          if (store.sequenced) position = yield* retry(reader.sequence())
+          const member = yield* tail.join
+          const next = Effect.gen(function*() {
+            const { from, to } = tail.kept()
+            const oldest = position < from ? from : position
+            const start = to - oldest > BigInt(buffer) ? to - BigInt(buffer) : oldest
+            if (start > position) {
+              const missed = Number(start - position)
+              position = start
+              return Chunk.of(new Gap({ missed, upTo: toId(start)! }))
+            }
+            const rows = yield* member.next(position, tailPage)
+            if (rows === undefined) return Chunk.empty()
+            position = rows[rows.length - 1]!.id
+            return Chunk.fromIterable(
+              (wanted === undefined ? rows : rows.filter((row) => wanted.has(row.type))).map(selection.decode)
+            )
+          })
+          return Stream.repeatEffectChunk(retry(next))
+        })
+      ))
+
+    return {
+      subscribe,
+      live,
+      run: (consumer, handler, options) => Runner.run(store, open, consumer, handler, options)
+    }
+  })

@@ -1,0 +1,152 @@
+/**
+ * One tail for a process: reads the end of the log once and keeps the last rows in memory, from where every subscriber
+ * takes what it needs at its own pace. There are no queues for each subscriber: who is slow falls behind what is kept,
+ * reads pages by itself, and meets the tail again; nobody else notices, and memory does not grow.
+ *
+ * The tail reads only while somebody waits at its end: back-pressure reaches the database.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { Idle } from "./Idle.js"
+
+export interface Options<R, E> {
+  /** The rows after a position, oldest first; empty if there are none yet. */
+  readonly read: (after: bigint, wasEmpty: boolean) => Effect.Effect<ReadonlyArray<R>, E>
+  readonly idle: Idle
+  readonly size: (row: R) => number
+  /** How much is kept. */
+  readonly maxRows: number
+  readonly maxSize: number
+}
+
+export interface Member<R, E> {
+  /**
+   * At most `limit` rows after the position, as soon as there are any. Undefined: the position is before what is kept,
+   * where others read; read a page and come again.
+   */
+  readonly next: (position: bigint, limit: number) => Effect.Effect<ReadonlyArray<R> | undefined, E>
+}
+
+export interface Tail<R, E> {
+  readonly join: Effect.Effect<Member<R, E>, never, Scope.Scope>
+  /** What is kept: rows after `from` up to `to`. */
+  readonly kept: () => { readonly from: bigint; readonly to: bigint; readonly rows: number }
+}
+
+interface Page<R> {
+  readonly rows: ReadonlyArray<R>
+  readonly upTo: bigint
+  readonly size: number
+}
+
+export const make = <R extends { readonly id: bigint }, E>(
+  options: Options<R, E>
+): Effect.Effect<Tail<R, E>, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    let pages: Array<Page<R>> = []
+    let from = 0n
+    let to = 0n
+    let rows = 0
+    let size = 0
+    const members = new Set<{ position: bigint }>()
+    const demand = yield* Effect.makeLatch(false)
+    let waiting = 0
+    const self = yield* Effect.fiberId
+    let more = Deferred.unsafeMake<void, E>(self)
+
+    const jump = (position: bigint) => {
+      pages = []
+      from = to = position
+      rows = size = 0
+    }
+
+    const append = (found: ReadonlyArray<R>) => {
+      const upTo = found[found.length - 1]!.id
+      const bytes = found.reduce((sum, row) => sum + options.size(row), 0)
+      pages.push({ rows: found, upTo, size: bytes })
+      to = upTo
+      rows += found.length
+      size += bytes
+      while (pages.length > 1 && (rows > options.maxRows || size > options.maxSize)) {
+        const oldest = pages.shift()!
+        from = oldest.upTo
+        rows -= oldest.rows.length
+        size -= oldest.size
+      }
+    }
+
+    const wake = (exit: Effect.Effect<void, E>) => {
+      const woken = more
+      more = Deferred.unsafeMake<void, E>(self)
+      Deferred.unsafeDone(woken, exit)
+    }
+
+    let wasEmpty = true
+    const step = Effect.gen(function*() {
+      if (waiting === 0) {
+        yield* demand.close
+        if (waiting === 0) yield* demand.await
+      }
+      const after = to
+      const found = yield* options.read(after, wasEmpty)
+      if (after !== to) return wake(Effect.void)
+      wasEmpty = found.length === 0
+      if (wasEmpty) return yield* options.idle.pause
+      append(found)
+      yield* options.idle.busy
+      wake(Effect.void)
+    })
+    yield* Effect.forkScoped(Effect.forever(
+      // who waits is told, and asks again by a schedule of its own
+      Effect.catchAllCause(step, (cause) => Effect.sync(() => wake(Effect.failCause(cause))))
+    ))
+
+    /** At most `limit` rows after a position that is kept. */
+    const take = (position: bigint, limit: number): ReadonlyArray<R> => {
+      let first = pages.length
+      while (first > 0 && pages[first - 1]!.upTo > position) first--
+      const taken: Array<R> = []
+      for (let p = first; p < pages.length && taken.length < limit; p++) {
+        const page = pages[p]!.rows
+        let start = 0
+        if (p === first) { while (page[start]!.id <= position) start++ }
+        if (start === 0 && taken.length === 0 && page.length === limit) return page
+        for (let i = start; i < page.length && taken.length < limit; i++) taken.push(page[i]!)
+      }
+      return taken
+    }
+
+    const next = (member: { position: bigint }, position: bigint, limit: number): ReturnType<Member<R, E>["next"]> =>
+      Effect.suspend((): ReturnType<Member<R, E>["next"]> => {
+        member.position = position
+        if (position > to) jump(position)
+        if (position < from) {
+          // where nobody else reads the tail comes to who needs it
+          for (const other of members) if (other !== member && other.position >= from) return Effect.succeed(undefined)
+          jump(position)
+        }
+        if (position < to) return Effect.succeed(take(position, limit))
+        waiting++
+        demand.unsafeOpen()
+        return Effect.zipRight(
+          Effect.ensuring(Deferred.await(more), Effect.sync(() => waiting--)),
+          next(member, position, limit)
+        )
+      })
+
+    return {
+      join: Effect.map(
+        Effect.acquireRelease(
+          Effect.sync(() => {
+            const member = { position: -1n }
+            members.add(member)
+            return member
+          }),
+          (member) => Effect.sync(() => members.delete(member))
+        ),
+        (member) => ({ next: (position, limit) => next(member, position, limit) })
+      ),
+      kept: () => ({ from, to, rows })
+    }
+  })
