@@ -2,12 +2,17 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type { EventStream, Generator, Poller, Sequencer } from "../../src/index.js"
+import type { EventStream, Generator, Poller, Pusher, Sequencer } from "../../src/index.js"
 import * as Mysql from "../../src/mysql.js"
 import * as Pg from "../../src/pg.js"
 import * as Sqlite from "../../src/sqlite.js"
 
-export type Services = Generator.Generator | Poller.Poller | Sequencer.Sequencer | SqlClient.SqlClient
+export type Services =
+  | Generator.Generator
+  | Poller.Poller
+  | Pusher.Pusher
+  | Sequencer.Sequencer
+  | SqlClient.SqlClient
 
 const kindOf = (url: string) =>
   /^postgres(ql)?:/.test(url) ? "postgres" : /^(mysql|mariadb):/.test(url) ? "mysql" : "sqlite"
@@ -25,7 +30,19 @@ export const database = (url: string, options: EventStream.Options): Layer.Layer
   }
 }
 
-const tables = ["accounts", "ledger", "queue", "log", "head", "meta", "gate", "consumers", "leases", "migrations"]
+const tables = [
+  "accounts",
+  "ledger",
+  "queue",
+  "log",
+  "head",
+  "meta",
+  "gate",
+  "consumers",
+  "leases",
+  "dead_letters",
+  "migrations"
+]
 
 /**
  * A server is left as it was. On a connection of its own, when the stream is closed: a sequencer that still ran would

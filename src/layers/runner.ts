@@ -7,12 +7,14 @@ import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { Consumer } from "../Consumer.js"
 import {
   ConsumerFenced,
   ForeignTransaction,
+  fromCause,
   HandlerFailed,
   InvalidOption,
   isRetryable,
@@ -39,11 +41,21 @@ const defaultTimeLimit = Duration.seconds(30)
 
 const longestError = 10_000
 
+/** The answer to a COMMIT was lost: what became of it is read from the cursor, by starting again. */
+class Reopen {
+  readonly _tag = "Reopen"
+}
+
 /** Within a batch: the handler gave up at `index`. */
 class GaveUp {
   readonly _tag = "GaveUp"
   constructor(readonly index: number, readonly attempts: number, readonly cause: Cause.Cause<unknown>) {}
 }
+
+const ofDatabase = (error: unknown): boolean =>
+  error instanceof GaveUp
+    ? Option.exists(fromCause(error.cause), ({ retryable }) => retryable)
+    : isRetryable(error)
 
 const errorText = (cause: Cause.Cause<unknown>): string =>
   Cause.pretty(cause).slice(0, longestError).replaceAll("\u0000", "\uFFFD").replace(
@@ -205,8 +217,9 @@ export const run = <X, R>(
       let start = 0
       let end = events.length
       const made = new Map<number, number>()
+      let conflicts = 0
       const driver = yield* Schedule.driver(retry)
-      while (start < events.length || events.length === 0) {
+      while (start < events.length) {
         const part = events.slice(start, end)
         const last = end === events.length ? upTo : part[part.length - 1].id
         const exit = yield* Effect.exit(store.transaction(
@@ -217,25 +230,24 @@ export const run = <X, R>(
           { isolation: undefined }
         ))
         if (Exit.isSuccess(exit)) {
+          conflicts = 0
           yield* Metrics.delivered(ident, part.length)
-          if (events.length === 0) return
           start = end
           end = events.length
           continue
         }
         if (Cause.isInterruptedOnly(exit.cause)) return yield* Effect.failCause(exit.cause)
         const error = Cause.failureOption(exit.cause)
-        if (error._tag === "None" || !(error.value instanceof GaveUp)) {
-          // a conflict is the database's, not the handler's: again, as often as it takes
-          if (error._tag === "Some" && isRetryable(error.value)) {
-            yield* Effect.sleep("20 millis")
-            continue
-          }
-          // the answer to the COMMIT is lost: the cursor, read anew, tells
-          if (error._tag === "Some" && (error.value as TransactionFailed)._tag === "TransactionFailed") {
-            return yield* new ConsumerFenced({ consumer: ident, epoch: "outcome unknown" })
-          }
-          return yield* Effect.failCause(exit.cause)
+        if (error._tag === "None") return yield* Effect.failCause(exit.cause)
+        // a conflict or a dead connection is the database's failure, not the handler's: again, as often as it takes
+        if (ofDatabase(error.value)) {
+          yield* Effect.sleep(Math.min(20 * 2 ** conflicts++, 2000))
+          continue
+        }
+        if (!(error.value instanceof GaveUp)) {
+          const lost = (error.value as TransactionFailed)._tag === "TransactionFailed" &&
+            (error.value as TransactionFailed).outcome === "unknown"
+          return yield* lost ? Effect.fail(new Reopen()) : Effect.failCause(exit.cause)
         }
         const at = error.value.index
         const attempts = (made.get(at) ?? 0) + 1
@@ -295,11 +307,12 @@ export const run = <X, R>(
     }))
 
   const standingBy = (whenBusy: RunOptions<any, any>["whenBusy"]): Effect.Effect<never, any, R> =>
-    Effect.catchIf(session(whenBusy), (error) => error instanceof ConsumerFenced, (error) =>
-      Effect.zipRight(
-        Effect.logWarning(`${(error as Error).message}. Standing by`),
-        standingBy("wait")
-      ))
+    Effect.catchAll(session(whenBusy), (error) =>
+      error instanceof Reopen
+        ? standingBy(whenBusy)
+        : error instanceof ConsumerFenced
+        ? Effect.zipRight(Effect.logWarning(`${error.message}. Standing by`), standingBy("wait"))
+        : Effect.fail(error))
 
   return store.outside("run", Effect.zipRight(check, standingBy(options.whenBusy)))
 }
