@@ -1,6 +1,6 @@
 import { SqlClient } from "@effect/sql"
 import { Effect, Layer, Schema, Stream } from "effect"
-import { Delivery, EventType, Generator, Poller } from "effect-eventstream"
+import { Delivery, EventType, Generator, Pusher } from "effect-eventstream"
 import * as Sqlite from "effect-eventstream/sqlite"
 
 // declare
@@ -9,7 +9,7 @@ const UserAdded = EventType.make("USR_ADD", Schema.Struct({ id: Schema.Int, emai
 const program = Effect.gen(function*() {
   const sql = yield* SqlClient.SqlClient
   const generator = yield* Generator.Generator
-  const poller = yield* Poller.Poller
+  const pusher = yield* Pusher.Pusher
   yield* sql`CREATE TABLE IF NOT EXISTS users (id INTEGER PRIMARY KEY, email TEXT NOT NULL)`
 
   // emit: the row and the event commit together, or neither does
@@ -23,7 +23,7 @@ const program = Effect.gen(function*() {
   yield* Effect.ignore(addUser("nobody: rolled back, no event"))
 
   // consume: from the first event on, acknowledged when the handler has succeeded; a real consumer runs on
-  yield* poller.stream("MAILER", { want: [UserAdded], register: { from: "beginning" } }).pipe(
+  yield* pusher.subscribe("MAILER", { want: [UserAdded], register: { from: "beginning" } }).pipe(
     Delivery.handle(Effect.forEach((event) =>
       event._tag === "Known"
         ? Effect.log(`welcome, ${event.data.email}`)
