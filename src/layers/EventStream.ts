@@ -26,6 +26,7 @@ import * as Pusher from "./Pusher.js"
 import * as Reader from "./reader.js"
 import * as Sequencer from "./Sequencer.js"
 import * as Store from "./sql/store.js"
+import * as WakeUps from "./wakeUps.js"
 
 /**
  * @since 0.1.0
@@ -63,6 +64,24 @@ export interface Options {
    * blocks readers of the same file.
    */
   readonly reader?: Layer.Layer<SqlClient.SqlClient, unknown> | undefined
+  /**
+   * Carries hints of commits between processes, so that nobody has to wait for the next poll; `effect-eventstream/pg`
+   * gives one. Runs in the layer's scope and must survive the failures of what it rests on.
+   */
+  readonly wakeUps?: ((hub: Hub) => Effect.Effect<void, never, Scope.Scope>) | undefined
+}
+
+/**
+ * Where hints of commits come from and go to.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Hub {
+  /** UUID of the stream. */
+  readonly stream: string
+  readonly hints: (listener: (where: "here" | "elsewhere") => void) => Effect.Effect<void, never, Scope.Scope>
+  readonly hint: (where: "here" | "elsewhere") => void
 }
 
 /**
@@ -124,6 +143,8 @@ export const make = (
     const sql = yield* SqlClient.SqlClient
     const readingClient = options.reader === undefined ? undefined : yield* buildReader(options.reader)
     const store = yield* Store.make({ ...open(options), sql, reader: readingClient })
+    yield* WakeUps.background(store)
+    if (options.wakeUps !== undefined) yield* options.wakeUps(store)
     if (options.sequencer !== "off") yield* Sequencer.background(store, options.sequencer?.idle)
     const reader = Reader.make(store, { maxDataBytes })
     const poller = Poller.make(store, reader)

@@ -53,6 +53,7 @@ export const background = (
         yield* Effect.logInfo("The sequencer works again")
       }
       if (moved === 0) return yield* idle.pause
+      if (moved > 0) store.hint("here")
       // While events flow a step rests as long as it took, so that it finds a batch: a step for each commit would cost the
       // writers more than it gives the readers.
       yield* idle.busy

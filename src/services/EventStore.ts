@@ -142,6 +142,12 @@ export type Stepped = "done" | "fenced" | "unregistered"
  * @since 0.1.0
  * @category models
  */
+export type Where = "here" | "elsewhere"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
 export interface Service {
   /** UUID of the stream, made when its tables were. */
   readonly stream: string
@@ -199,8 +205,15 @@ export interface Service {
   readonly stepWithin: (step: Step) => Effect.Effect<Stepped, NotInTransaction | ForeignTransaction | StoreError>
   /** Whether a client is one of the stream's database, so that its statements join our transactions. */
   readonly owns: (sql: SqlClient.SqlClient) => Effect.Effect<boolean, StoreError>
-  /** Calls `listener` when something was probably committed: a hint, never the truth. */
-  readonly hints: (listener: () => void) => Effect.Effect<void, never, Scope.Scope>
+  /**
+   * Calls `listener` when something was probably committed or sequenced, in this process or elsewhere: a hint, never the
+   * truth.
+   */
+  readonly hints: (listener: (where: Where) => void) => Effect.Effect<void, never, Scope.Scope>
+  /** Gives such a hint. */
+  readonly hint: (where: Where) => void
+  /** Something that is cheap to ask and differs after a commit of anybody; undefined where there is nothing like it. */
+  readonly changes: Effect.Effect<unknown, StoreError> | undefined
   /**
    * For services that need a connection of their own: fails inside a transaction of the stream's database and takes any
    * other transaction out of the effect's context.

@@ -84,6 +84,8 @@ export interface Dialect {
       readonly limit: number
     }
   ) => Run<ReadonlyArray<StoredEvent>>
+  /** What a reading connection sees change whenever another one commits, without reading a table. */
+  readonly changes: ((conn: Connection) => Run<unknown>) | undefined
   readonly register: (conn: Connection, ident: string, from: Start) => Run<bigint>
   readonly unregister: (conn: Connection, ident: string) => Run<boolean>
   readonly acknowledge: (conn: Connection, ident: string, upTo: bigint) => Run<void>

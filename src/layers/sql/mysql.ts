@@ -201,6 +201,8 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
         (rows) => rows.map(toStored)
       ),
 
+    changes: undefined,
+
     register: (conn, ident, from) =>
       Effect.map(
         packet(conn, writing, [

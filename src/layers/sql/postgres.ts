@@ -167,6 +167,8 @@ export const make = (names: Names): Dialect => {
         ([rows]) => rows.map(toStored)
       ),
 
+    changes: undefined,
+
     register: (conn, ident, from) =>
       Effect.map(
         packet(conn, writing, [

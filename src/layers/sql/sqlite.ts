@@ -174,6 +174,8 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
         (rows) => rows.map(toStored)
       ),
 
+    changes: (conn) => Effect.map(conn.execute("PRAGMA data_version", [], undefined), ([row]) => row.data_version),
+
     register: (conn, ident, from) =>
       writing(
         conn,

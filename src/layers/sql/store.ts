@@ -17,7 +17,7 @@ import {
   type UnsupportedDatabase
 } from "../../EventStreamError.js"
 import { classify, hasCode } from "../../internal/sqlError.js"
-import type { Service as EventStore } from "../../services/EventStore.js"
+import type { Service as EventStore, Where } from "../../services/EventStore.js"
 import * as Append from "./append.js"
 import { detached } from "./Database.js"
 import { open, type OpenOptions } from "./open.js"
@@ -34,10 +34,11 @@ export const make = (
   Effect.gen(function*() {
     const { database, dialect, stream } = yield* open(options)
     const head = { last: 0n }
-    const listeners = new Set<() => void>()
-    const hint = () => {
-      for (const listener of listeners) listener()
+    const listeners = new Set<(where: Where) => void>()
+    const hint = (where: Where) => {
+      for (const listener of listeners) listener(where)
     }
+    const committed = () => hint("here")
 
     const run = <A>(operation: string, effect: Effect.Effect<A, SqlError>): Effect.Effect<A, StoreError> =>
       Effect.mapError(idempotent(effect), storeError(operation))
@@ -64,7 +65,7 @@ export const make = (
               onFailure: emitFailed,
               onSuccess: ({ stored, token }) => {
                 if (!stored) return Effect.fail(new TransactionLost({ operation: "emit" }))
-                if (state === undefined) hint()
+                if (state === undefined) committed()
                 else {
                   state.emitted = true
                   if (token !== undefined && depth === 0 && events[0]!.dedupeKey === null) {
@@ -99,9 +100,9 @@ export const make = (
       stream,
       sequenced: dialect.sequenced,
       emit,
-      transaction: Transaction.make(database, dialect, hint),
+      transaction: Transaction.make(database, dialect, committed),
       statement: dialect.statement,
-      append: (events) => Effect.tap(append(events), hint),
+      append: (events) => Effect.tap(append(events), committed),
       sequence: (limit) => run("sequence", database.reserved((conn) => dialect.sequence(conn, limit))),
       look,
       page: (options) => run("page", database.reading((conn) => dialect.page(conn, options))),
@@ -128,6 +129,10 @@ export const make = (
               : Effect.mapError(dialect.stepWithin(ambient.transaction[0], step), storeError("step"))
         ),
       owns: (sql) => Effect.mapError(database.owns(sql), storeError("owns")),
+      hint,
+      changes: dialect.changes === undefined || options.reader === undefined
+        ? undefined
+        : run("changes", database.reading(dialect.changes)),
       hints: (listener) =>
         Effect.acquireRelease(
           Effect.sync(() => void listeners.add(listener)),
