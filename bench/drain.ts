@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { Delivery, Generator } from "../src/index.js"
+import { subscribeOnce } from "./fanOut.js"
 import { compare, type Figure } from "./harness.js"
 import { Happened, services, type Subject, text } from "./subject.js"
 
@@ -38,24 +39,30 @@ export const drainOnce = (subject: Subject, count: number, wanted: boolean): Pro
     return handled
   }))
 
-export const drain = async (subject: Subject, quick: boolean): Promise<ReadonlyArray<Figure>> => {
-  const { backend, bare } = subject
-  const count = quick ? 20_000 : 200_000
+const filled = async (subject: Subject, count: number) => {
   await fill(subject, count)
-  if (backend === "postgres") await bare.query("ANALYZE")
-  const bareLoop = async () => {
-    let last: string | number = 0
-    let handled = 0
-    while (handled < count) {
-      const rows = await bare.query(`SELECT * FROM evt_log WHERE id > ? ORDER BY id LIMIT 1000`, [last])
-      for (const row of rows) {
-        if (typeof row.data === "string") JSON.parse(row.data)
-        handled++
-      }
-      last = rows[rows.length - 1].id
+  if (subject.backend === "postgres") await subject.bare.query("ANALYZE")
+}
+
+const bareDrain = ({ bare }: Subject, count: number) => async () => {
+  let last: string | number = 0
+  let handled = 0
+  while (handled < count) {
+    const rows = await bare.query(`SELECT * FROM evt_log WHERE id > ? ORDER BY id LIMIT 1000`, [last])
+    for (const row of rows) {
+      if (typeof row.data === "string") JSON.parse(row.data)
+      handled++
     }
-    return handled
+    last = rows[rows.length - 1].id
   }
+  return handled
+}
+
+export const drain = async (subject: Subject, quick: boolean): Promise<ReadonlyArray<Figure>> => {
+  const { backend } = subject
+  const count = quick ? 20_000 : 200_000
+  await filled(subject, count)
+  const bareLoop = bareDrain(subject, count)
   const others = [{ name: "bare-driver SELECT … LIMIT 1000", target: 0.5, run: bareLoop }]
   const rounds = quick ? 3 : 5
   const shared = { workload: "drain", db: backend, others, rounds }
@@ -66,4 +73,16 @@ export const drain = async (subject: Subject, quick: boolean): Promise<ReadonlyA
       ours: { name: "Stream, one type decoded", run: () => drainOnce(subject, count, true) }
     })
   ]
+}
+
+export const drainAcknowledged = async (subject: Subject, quick: boolean): Promise<ReadonlyArray<Figure>> => {
+  const count = quick ? 20_000 : 200_000
+  await filled(subject, count)
+  return compare({
+    workload: "drain-acknowledged",
+    db: subject.backend,
+    rounds: quick ? 3 : 5,
+    ours: { name: "Pusher.subscribe, one type decoded", run: () => subscribeOnce(subject, count, 1) },
+    others: [{ name: "bare-driver SELECT … LIMIT 1000", target: 0.4, run: bareDrain(subject, count) }]
+  })
 }

@@ -12,6 +12,8 @@ export interface Figure {
   /** What was reached in absolute terms in the median round, for orientation: machines differ. */
   readonly perSecond: number
   readonly target: number | undefined
+  /** Where less is better. */
+  readonly atMost?: number | undefined
 }
 
 const median = (values: ReadonlyArray<number>): number => {
@@ -66,14 +68,14 @@ export const print = (figures: ReadonlyArray<Figure>, json: boolean) => {
     for (const figure of figures) console.log(JSON.stringify(figure))
     return
   }
-  console.table(figures.map(({ db, figure, of, perSecond, ratio, spread, target, workload }) => ({
+  console.table(figures.map(({ atMost, db, figure, of, perSecond, ratio, spread, target, workload }) => ({
     workload,
     db,
     what: figure,
     "against": of,
     ratio,
     spread: spread.join(" – "),
-    target: target === undefined ? "" : `≥ ${target}`,
+    target: target !== undefined ? `≥ ${target}` : atMost !== undefined ? `≤ ${atMost}` : "",
     "per second": perSecond
   })))
 }

@@ -2,9 +2,11 @@
 import { parseArgs } from "node:util"
 import type { Backend } from "../test/support/backends.js"
 import { addConcurrent } from "./addConcurrent.js"
-import { drain } from "./drain.js"
+import { drain, drainAcknowledged } from "./drain.js"
 import { emitInTx } from "./emitInTx.js"
+import { fanOut } from "./fanOut.js"
 import { type Figure, print } from "./harness.js"
+import { idle, latency } from "./latency.js"
 import { memory, readMemory } from "./memory.js"
 import { closeServer, open } from "./subject.js"
 
@@ -17,7 +19,16 @@ const { positionals, values } = parseArgs({
     count: { type: "string", default: "0" }
   }
 })
-const workloads = ["emit-in-tx", "drain", "add-concurrent", "memory"]
+const workloads = [
+  "emit-in-tx",
+  "drain",
+  "drain-acknowledged",
+  "add-concurrent",
+  "fan-out",
+  "latency",
+  "idle",
+  "memory"
+]
 const [workload = ""] = positionals
 const db = values.db as Backend
 if (!["sqlite", "postgres", "mysql"].includes(db) || ![...workloads, "memory-child"].includes(workload)) {
@@ -31,6 +42,10 @@ const measure = async (): Promise<ReadonlyArray<Figure>> => {
   try {
     if (workload === "emit-in-tx") return await emitInTx(subject, values.quick)
     if (workload === "drain") return await drain(subject, values.quick)
+    if (workload === "drain-acknowledged") return await drainAcknowledged(subject, values.quick)
+    if (workload === "fan-out") return await fanOut(subject, values.quick)
+    if (workload === "latency") return await latency(subject, values.quick)
+    if (workload === "idle") return await idle(subject, values.quick)
     if (workload === "add-concurrent") return await addConcurrent(subject, values.quick)
     await readMemory(subject, Number(values.count))
     return []

@@ -4,11 +4,16 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
 import * as Schema from "effect/Schema"
-import { EventType, Generator, Poller, Sequencer } from "../src/index.js"
+import { EventType, Generator, Poller, Pusher, Sequencer } from "../src/index.js"
 import { type Backend, createDatabase, type TestDatabase } from "../test/support/backends.js"
 import { find, Mysql, Pg, type Server, Sqlite } from "../test/support/servers.js"
 
-export type Services = Generator.Generator | Poller.Poller | Sequencer.Sequencer | SqlClient.SqlClient
+export type Services =
+  | Generator.Generator
+  | Poller.Poller
+  | Pusher.Pusher
+  | Sequencer.Sequencer
+  | SqlClient.SqlClient
 
 export const Happened = EventType.make("HAPPENED", Schema.Struct({ n: Schema.Int, text: Schema.String }))
 export const text = "x".repeat(180)
@@ -118,6 +123,7 @@ export const closeServer = () => server?.stop()
 export const services = Effect.all({
   generator: Generator.Generator,
   poller: Poller.Poller,
+  pusher: Pusher.Pusher,
   sequencer: Sequencer.Sequencer,
   sql: SqlClient.SqlClient
 })

@@ -171,6 +171,8 @@ export interface StoredEvent {
   readonly data: string
   /** Milliseconds since 1970, UTC, by the database's clock at insert. Not monotonic in `id`. */
   readonly ts: number
+  /** What it was decoded to last, and by which declaration: subscribers of one process share it. @internal */
+  memo?: { readonly type: EventType.EventType.Any; readonly event: Known<string, unknown> | Undecodable } | undefined
 }
 
 abstract class Base<Name extends string> {
@@ -305,6 +307,21 @@ export const decoder =
   (row: StoredEvent): Known<string, unknown> | Unknown | Undecodable => {
     const type = known.get(row.type)
     return type === undefined ? new Unknown(row) : decode(type, row)
+  }
+
+/**
+ * The same for rows that several readers take from memory: who asks with the same declaration gets the same object.
+ *
+ * @internal
+ */
+export const sharedDecoder =
+  (known: ReadonlyMap<string, EventType.EventType.Any>): ReturnType<typeof decoder> => (row) => {
+    const type = known.get(row.type)
+    if (type === undefined) return new Unknown(row)
+    if (row.memo?.type === type) return row.memo.event
+    const event = decode(type, row)
+    row.memo = { type, event }
+    return event
   }
 
 const decode = (

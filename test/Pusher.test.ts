@@ -281,6 +281,7 @@ onEach("Pusher.subscribe", ({ prefix, run }) => {
         yield* Effect.sleep(500)
         yield* go.open
         yield* Fiber.join(fiber)
+        expect(got[0]._tag).toBe("Known")
         expect(got[0].data.id).toBeGreaterThan(5)
         const gaps = got.filter((e) => e._tag === "Gap")
         expect(gaps.length).toBeGreaterThan(0)
@@ -442,6 +443,63 @@ onEach("Pusher.run", ({ prefix, run }) => {
         expect(rows.map((row) => row.id).sort((a, b) => a - b)).toEqual(range(20).filter((id) => id !== 13))
         const letters = yield* sql.unsafe<any>(`SELECT attempts FROM ${name}dead_letters`)
         expect(letters).toMatchObject([{ attempts: 3 }])
+      }),
+      { prefix: name }
+    )
+  })
+
+  it.each(["read committed", "repeatable read", "serializable"] as const)(
+    "exactlyOnce at %s, with renewals running: no conflict between lease and cursor",
+    async (isolation) => {
+      const name = prefix()
+      const calls: Array<number> = []
+      await run(
+        Effect.gen(function*() {
+          const { generator, pusher } = yield* services
+          const sql = yield* SqlClient.SqlClient
+          yield* sql.unsafe(`CREATE TABLE ${name}effects (id INTEGER NOT NULL)`)
+          yield* generator.addAll(gone(60))
+          const fiber = yield* Effect.fork(pusher.run("C", (event) =>
+            Effect.gen(function*() {
+              if (event._tag !== "Known") return
+              calls.push(event.data.id)
+              yield* sql.unsafe(`INSERT INTO ${name}effects VALUES (${event.data.id})`)
+              yield* Effect.sleep(20)
+            }), { want: [Gone], register: {}, exactlyOnce: true, isolation, limit: 5 }))
+          while (calls.length < 60) yield* Effect.sleep(20)
+          yield* Effect.sleep(200)
+          yield* Fiber.interrupt(fiber)
+          const rows = yield* sql.unsafe<any>(`SELECT id FROM ${name}effects`)
+          expect(rows.map((row) => row.id).sort((a, b) => a - b)).toEqual(range(60))
+        }),
+        { prefix: name, pusher: { leaseTtl: "1 second" } }
+      )
+      // a conflict would have called the handler again
+      expect(calls).toEqual(range(60))
+    }
+  )
+
+  it("interrupted in a handler, it gives back its lease and leaves the cursor at the last acknowledged event", async () => {
+    const name = prefix()
+    await run(
+      Effect.gen(function*() {
+        const { generator, poller, pusher } = yield* services
+        const sql = yield* SqlClient.SqlClient
+        yield* poller.register("C")
+        yield* generator.addAll(gone(6))
+        for (const exactlyOnce of [false, true]) {
+          const reached = yield* Effect.makeLatch(false)
+          const fiber = yield* Effect.fork(
+            pusher.run("C", (event) =>
+              event._tag === "Known" && event.data.id >= (exactlyOnce ? 5 : 3)
+                ? Effect.zipRight(reached.open, Effect.never)
+                : Effect.void, { want: [Gone], limit: 2, exactlyOnce })
+          )
+          yield* reached.await
+          yield* Fiber.interrupt(fiber)
+          expect(yield* sql.unsafe(`SELECT name FROM ${name}leases`)).toEqual([])
+          expect(ids((yield* poller.poll("C", { want: [Gone] })).events)[0]).toBe(exactlyOnce ? 5 : 3)
+        }
       }),
       { prefix: name }
     )

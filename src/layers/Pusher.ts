@@ -10,7 +10,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { randomUUID } from "node:crypto"
 import type { Consumer } from "../Consumer.js"
-import type { StoredEvent } from "../Event.js"
+import { sharedDecoder, type StoredEvent } from "../Event.js"
 import { ConsumerBusy, ConsumerFenced, InvalidOption, NotRegistered, type StoreError } from "../EventStreamError.js"
 import type { DeadLetter, Look, Service as EventStore } from "../services/EventStore.js"
 import type { Service as Poller } from "../services/Poller.js"
@@ -52,6 +52,8 @@ export interface Subscription {
     deadLetters: ReadonlyArray<DeadLetter>
   ) => Effect.Effect<void, AckError | Effect.Effect.Error<ReturnType<EventStore["stepWithin"]>>>
   readonly lost: Effect.Effect<never, ConsumerFenced>
+  /** Fails if it is lost now. */
+  readonly checkLease: Effect.Effect<void, ConsumerFenced>
 }
 
 export const make = (
@@ -106,7 +108,7 @@ export const make = (
       Effect.gen(function*() {
         const ident = yield* identOf("subscribe", consumer)
         const limit = yield* reader.limit(options.limit)
-        const selection = yield* select(options.want, options.catalog)
+        const selection = yield* select(options.want, options.catalog, sharedDecoder)
         const wanted = selection.types === undefined ? undefined : new Set(selection.types)
         const retry = reconnecting(options.reconnect)
         if (options.register !== undefined) yield* retry(poller.register(consumer, options.register))
@@ -177,7 +179,8 @@ export const make = (
               store.stepWithin({ ident, epoch, upTo, deadLetters }),
               (result) => stepped(Effect.succeed(result))
             ),
-          lost: Effect.flatMap(held.lost, () => Effect.fail(fenced()))
+          lost: Effect.flatMap(held.lost, () => Effect.fail(fenced())),
+          checkLease: Effect.suspend(() => held.isLost() ? Effect.fail(fenced()) : Effect.void)
         }
       })
 
@@ -225,7 +228,7 @@ export const make = (
       Stream.unwrapScoped(store.outside(
         "live",
         Effect.gen(function*() {
-          const selection = yield* select(want, options?.catalog)
+          const selection = yield* select(want, options?.catalog, sharedDecoder)
           const buffer = options?.buffer ?? 10_000
           if (!Number.isInteger(buffer) || buffer < 1) {
             return yield* new InvalidOption({ option: "buffer", value: String(buffer), expected: "an integer from 1" })

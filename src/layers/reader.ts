@@ -29,10 +29,11 @@ export interface Selection {
 
 export const select = (
   want: Event.Want | undefined,
-  catalog: { readonly types: ReadonlyMap<string, EventType.Any> } | undefined
+  catalog: { readonly types: ReadonlyMap<string, EventType.Any> } | undefined,
+  decoder = Event.decoder
 ): Either.Either<Selection, InvalidOption> => {
   if (want === undefined) {
-    return Either.right({ types: undefined, decode: Event.decoder(catalog?.types ?? new Map()) })
+    return Either.right({ types: undefined, decode: decoder(catalog?.types ?? new Map()) })
   }
   const known = new Map<string, EventType.Any>()
   const types: Array<string> = []
@@ -50,7 +51,7 @@ export const select = (
     types.push(name)
     if (typeof item !== "string") known.set(name, item)
   }
-  return Either.right({ types, decode: Event.decoder(known) })
+  return Either.right({ types, decode: decoder(known) })
 }
 
 const checkLimit = (limit = maxLimit): Either.Either<number, InvalidOption> =>

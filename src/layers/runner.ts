@@ -227,7 +227,7 @@ export const run = <X, R>(
             Effect.forEach(calls(part), ([index, of]) => attemptWithin(of, start + index), { discard: true }),
             subscription.stepWithin(last, [])
           ),
-          { isolation: undefined }
+          { isolation: options.isolation }
         ))
         if (Exit.isSuccess(exit)) {
           conflicts = 0
@@ -303,7 +303,10 @@ export const run = <X, R>(
             Metrics.processing(subscription.ident, events)
           )
       })
-      return yield* Effect.raceFirst(Effect.forever(loop), subscription.lost)
+      if (store.sequenced || !exactlyOnce) return yield* Effect.raceFirst(Effect.forever(loop), subscription.lost)
+      // On SQLite the handler's transaction holds the one write lock: it keeps the lease from being renewed, and from being
+      // taken, too. To interrupt it would only undo its work; the end of the batch says whether the lease is still ours.
+      return yield* Effect.forever(Effect.zipRight(subscription.checkLease, loop))
     }))
 
   const standingBy = (whenBusy: RunOptions<any, any>["whenBusy"]): Effect.Effect<never, any, R> =>

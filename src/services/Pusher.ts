@@ -26,6 +26,7 @@ import type {
   StoreError
 } from "../EventStreamError.js"
 import type { Catalog, EventType } from "../EventType.js"
+import type { Isolation } from "./EventStore.js"
 import type { Delivery, From } from "./Poller.js"
 
 /**
@@ -84,9 +85,11 @@ export interface RunOptions<W extends Want | undefined, C extends EventType.Any>
   readonly concurrency?: number | undefined
   /**
    * The handler of a batch and the cursor commit in one transaction of the stream's database: what the handler writes
-   * there with its `SqlClient` takes effect exactly once.
+   * there with its `SqlClient` takes effect exactly once. The events of a batch, and of `limit`, share the transaction.
    */
   readonly exactlyOnce?: boolean | undefined
+  /** Isolation level of that transaction. Default: the server's. */
+  readonly isolation?: Isolation | undefined
 }
 
 /**

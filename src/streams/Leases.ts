@@ -37,6 +37,7 @@ export interface Held<C> {
   readonly claim: C
   /** Succeeds when the lease is lost. */
   readonly lost: Effect.Effect<void>
+  readonly isLost: () => boolean
 }
 
 /** A claim that was not granted. */
@@ -134,7 +135,7 @@ export const make = <C, E>(options: Options<C, E>): Effect.Effect<Leases<C, E>, 
                 )
                 : Effect.void
             )
-            return { claim: answer, lost: Deferred.await(entry.lost) }
+            return { claim: answer, lost: Deferred.await(entry.lost), isLost: () => !entries.has(entry) }
           }
           if (answer._tag === "NotRegistered" || whenBusy === "fail") return yield* Effect.fail(answer as Refusal<C>)
           yield* restore(Effect.sleep(Math.min(Math.max(answer.expiresIn, shortestWait), longestWait)))

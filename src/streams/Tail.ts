@@ -117,14 +117,21 @@ export const make = <R extends { readonly id: bigint }, E>(
       return taken
     }
 
+    /** Whether somebody else is where rows are kept. */
+    const isRead = (member: { position: bigint }): boolean => {
+      for (const other of members) if (other !== member && other.position >= from && other.position <= to) return true
+      return false
+    }
+
     const next = (member: { position: bigint }, position: bigint, limit: number): ReturnType<Member<R, E>["next"]> =>
       Effect.suspend((): ReturnType<Member<R, E>["next"]> => {
         member.position = position
-        if (position > to) jump(position)
-        if (position < from) {
+        if (position < from || position > to) {
           // where nobody else reads the tail comes to who needs it
-          for (const other of members) if (other !== member && other.position >= from) return Effect.succeed(undefined)
-          jump(position)
+          if (!isRead(member)) jump(position)
+          else if (position < from) return Effect.succeed(undefined)
+          // who is a little ahead, by pages of its own, is soon met
+          else if (position - to > BigInt(options.maxRows)) jump(position)
         }
         if (position < to) return Effect.succeed(take(position, limit))
         waiting++

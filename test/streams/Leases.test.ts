@@ -1,5 +1,4 @@
 import { expect, it } from "@effect/vitest"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -47,13 +46,12 @@ const fake = Effect.gen(function*() {
 
 const isLost = (held: Leases.Held<{}>) =>
   Effect.gen(function*() {
-    const lost = yield* Deferred.make<boolean>()
-    const fiber = yield* Effect.fork(Effect.zipRight(held.lost, Deferred.succeed(lost, true)))
-    yield* Effect.yieldNow()
+    const fiber = yield* Effect.fork(held.lost)
     yield* TestClock.adjust(0)
-    const done = fiber.unsafePoll() !== null
+    const said = fiber.unsafePoll() !== null
     yield* Fiber.interrupt(fiber)
-    return done
+    expect(said).toBe(held.isLost())
+    return said
   })
 
 it.scoped("a lease is renewed a third of its time apart, and given back when the scope closes", () =>

@@ -81,6 +81,21 @@ it.scopedLive("who is slow falls behind what is kept, reads by itself, and meets
     expect((yield* follow(fast, 330n, 335n)).own).toBe(0)
   }))
 
+it.scopedLive("who comes from a page of its own and is a little ahead waits for the tail, and nobody loses it", () =>
+  Effect.gen(function*() {
+    const { follow, tail, write } = yield* fake()
+    write(10)
+    const steady = yield* tail.join
+    const ahead = yield* tail.join
+    yield* follow(steady, 0n, 10n)
+    write(20)
+    const waiting = yield* Effect.fork(follow(ahead, 25n, 40n))
+    yield* Effect.sleep(20)
+    expect(yield* follow(steady, 10n, 30n)).toEqual({ got: upTo(30).slice(10), own: 0 })
+    write(10)
+    expect((yield* Fiber.join(waiting)).got).toEqual(upTo(40).slice(25))
+  }))
+
 it.scopedLive("one who is alone never reads by itself, wherever it starts", () =>
   Effect.gen(function*() {
     const { follow, tail, write } = yield* fake({ maxRows: 20 })

@@ -1,0 +1,68 @@
+/** Ten reliable subscribers against one: deliveries a second, and how often the log is read. */
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import { Delivery } from "../src/index.js"
+import { fill } from "./drain.js"
+import { compare, type Figure } from "./harness.js"
+import { Happened, services, type Subject } from "./subject.js"
+
+let consumers = 0
+
+/** `subscribers` new consumers read and acknowledge everything that is there; how many deliveries that were. */
+export const subscribeOnce = (subject: Subject, count: number, subscribers: number): Promise<number> =>
+  subject.run(
+    Effect.gen(function*() {
+      const { pusher } = yield* services
+      const one = Effect.suspend(() => {
+        let handled = 0
+        return pusher.subscribe(`S${++consumers}`, { register: {}, want: [Happened] }).pipe(
+          Delivery.handle((events) =>
+            Effect.sync(() => {
+              handled += events.length
+            })
+          ),
+          Stream.takeUntil(() => handled >= count),
+          Stream.runDrain
+        )
+      })
+      yield* Effect.all(Array.from({ length: subscribers }, () => one), { concurrency: "unbounded", discard: true })
+      return count * subscribers
+    })
+  )
+
+/** How many SELECTs of pages the database was sent, where it counts them. */
+const reads = async ({ backend, bare }: Subject): Promise<number | undefined> => {
+  if (backend !== "mysql") return undefined
+  const [row] = await bare.query("SHOW GLOBAL STATUS LIKE 'Com_select'")
+  return Number(row.Value)
+}
+
+export const fanOut = async (subject: Subject, quick: boolean): Promise<ReadonlyArray<Figure>> => {
+  const count = quick ? 10_000 : 50_000
+  await fill(subject, count)
+  if (subject.backend === "postgres") await subject.bare.query("ANALYZE")
+  const figures = await compare({
+    workload: "fan-out",
+    db: subject.backend,
+    rounds: quick ? 3 : 5,
+    ours: { name: "10 subscribers, deliveries", run: () => subscribeOnce(subject, count, 10) },
+    others: [{ name: "1 subscriber", target: 5, run: () => subscribeOnce(subject, count, 1) }]
+  })
+  const before = await reads(subject)
+  if (before === undefined) return figures
+  await subscribeOnce(subject, count, 1)
+  const one = (await reads(subject))! - before
+  await subscribeOnce(subject, count, 10)
+  const ten = (await reads(subject))! - before - one
+  const ratio = Number((ten / one).toFixed(2))
+  return [...figures, {
+    workload: "fan-out",
+    db: subject.backend,
+    figure: "SELECTs of 10 subscribers, cursors and leases included",
+    ratio,
+    of: "1 subscriber",
+    spread: [ratio, ratio],
+    perSecond: 0,
+    target: undefined
+  }]
+}
