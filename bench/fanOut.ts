@@ -30,10 +30,10 @@ export const subscribeOnce = (subject: Subject, count: number, subscribers: numb
     })
   )
 
-/** How many SELECTs of pages the database was sent, where it counts them. */
+/** How many rows were read in the order of an index, which only pages of the log are; where the server counts them. */
 const reads = async ({ backend, bare }: Subject): Promise<number | undefined> => {
   if (backend !== "mysql") return undefined
-  const [row] = await bare.query("SHOW GLOBAL STATUS LIKE 'Com_select'")
+  const [row] = await bare.query("SHOW GLOBAL STATUS LIKE 'Handler_read_next'")
   return Number(row.Value)
 }
 
@@ -58,11 +58,12 @@ export const fanOut = async (subject: Subject, quick: boolean): Promise<Readonly
   return [...figures, {
     workload: "fan-out",
     db: subject.backend,
-    figure: "SELECTs of 10 subscribers, cursors and leases included",
+    figure: "10 subscribers, rows read of the log",
     ratio,
     of: "1 subscriber",
     spread: [ratio, ratio],
     perSecond: 0,
-    target: undefined
+    target: undefined,
+    atMost: 1.2
   }]
 }

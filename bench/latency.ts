@@ -97,6 +97,7 @@ export const idle = async (subject: Subject, quick: boolean): Promise<ReadonlyAr
     spread: [perSecond, perSecond],
     perSecond: 0,
     target: undefined,
-    atMost: 2.4
+    // two probes, and a renewal of the leases each 5 s
+    atMost: 2.2
   }]
 }

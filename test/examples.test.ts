@@ -43,6 +43,20 @@ describe("Examples", () => {
     Fs.rmSync(folder, { recursive: true })
   })
 
+  it.each([
+    ["reliable", [/welcome, ada/, /welcome, grace/, /not an address/, /given up after 3 attempts: deadLetter/]],
+    ["exactly-once", [/crashes, and the balance is 100 of 100/]],
+    ["dashboard", [/order of 1[^]*order of 2[^]*order of 3[^]*order of 4[^]*order of 5/]],
+    ["standby", [/the active one was killed/, /200 of 200 events are handled/]]
+  ])("%s", async (name, expected) => {
+    const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evt-example-"))
+    const { code, output } = await run(`examples/${name}.ts`, folder)
+    for (const pattern of expected) expect(output).toMatch(pattern)
+    expect(output).not.toMatch(/order of 0/)
+    expect(code).toBe(0)
+    Fs.rmSync(folder, { recursive: true })
+  })
+
   it.each([...backends])("the main job on %s", async (backend) => {
     const db = await createDatabase(backend)
     const { code, output } = await run("examples/main-job.ts", root, {
