@@ -8,6 +8,7 @@ import { expect, it } from "vitest"
 import { Generator } from "../../src/index.js"
 import { servers } from "../support/backends.js"
 import { spawnTs } from "../support/child.js"
+import { startProxy } from "../support/proxy.js"
 import { Gone, onEach, services } from "../support/stream.js"
 import { rounds } from "./rounds.js"
 
@@ -205,5 +206,43 @@ onEach("A receiver", ({ backend, db, prefix, run }) => {
       }),
       { prefix: p, ...leaseTtl }
     )
+  })
+
+  it("when the server cannot be reached for longer than the lease lasts, it goes on by itself afterwards", async () => {
+    const p = prefix()
+    await prepare(p)
+    const { hostname, port } = new URL(db().url)
+    const proxy = await startProxy({ host: hostname, port: Number(port || (backend === "mysql" ? 3306 : 5432)) })
+    const stop = emitting(p)
+    try {
+      const effects = await run(
+        Effect.gen(function*() {
+          const { pusher } = yield* services
+          const sql = yield* SqlClient.SqlClient
+          const fiber = yield* Effect.fork(pusher.run("R", (event) =>
+            event._tag === "Known"
+              ? sql.unsafe(`INSERT INTO ${p}effects (id) VALUES (${event.data.id})`)
+              : Effect.void, { want: [Gone], exactlyOnce: true, limit: 10 }))
+          for (let round = 0; round < 2; round++) {
+            yield* Effect.sleep(1000)
+            proxy.accept(false)
+            proxy.cutAll()
+            yield* Effect.sleep(rounds(2000, 5000))
+            proxy.accept(true)
+          }
+          yield* Effect.sleep(1000)
+          const total = yield* Effect.promise(stop)
+          yield* Effect.promise(() => drained(p))
+          yield* Fiber.interrupt(fiber)
+          const rows = yield* Effect.promise(() => db().query(`SELECT id FROM ${p}effects`))
+          return { total, ids: rows.map((row) => Number(row.id)).sort((a, b) => a - b) }
+        }),
+        { prefix: p, ...leaseTtl },
+        { port: proxy.port }
+      )
+      expect(effects.ids).toEqual(range(effects.total))
+    } finally {
+      await proxy.stop()
+    }
   })
 }, { backends: [...new Set(["sqlite" as const, ...servers])] })

@@ -12,6 +12,8 @@ export interface Proxy {
   readonly cuts: () => number
   /** Refuses or accepts new connections. */
   readonly accept: (yes: boolean) => void
+  /** Cuts every connection there is. */
+  readonly cutAll: () => void
   readonly stop: () => Promise<void>
 }
 
@@ -53,6 +55,10 @@ export const startProxy = (target: { readonly host: string; readonly port: numbe
         cuts: () => cuts,
         accept: (yes) => {
           accepting = yes
+        },
+        cutAll: () => {
+          for (const socket of sockets) socket.destroy()
+          sockets.clear()
         },
         stop: () =>
           new Promise((done) => {
