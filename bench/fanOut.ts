@@ -12,10 +12,12 @@ let consumers = 0
 export const subscribeOnce = (subject: Subject, count: number, subscribers: number): Promise<number> =>
   subject.run(
     Effect.gen(function*() {
-      const { pusher } = yield* services
-      const one = Effect.suspend(() => {
+      const { poller, pusher } = yield* services
+      const names = Array.from({ length: subscribers }, () => `S${++consumers}`)
+      yield* Effect.forEach(names, (name) => poller.register(name), { discard: true })
+      const one = (name: string) => {
         let handled = 0
-        return pusher.subscribe(`S${++consumers}`, { register: {}, want: [Happened] }).pipe(
+        return pusher.subscribe(name, { want: [Happened] }).pipe(
           Delivery.handle((events) =>
             Effect.sync(() => {
               handled += events.length
@@ -24,8 +26,8 @@ export const subscribeOnce = (subject: Subject, count: number, subscribers: numb
           Stream.takeUntil(() => handled >= count),
           Stream.runDrain
         )
-      })
-      yield* Effect.all(Array.from({ length: subscribers }, () => one), { concurrency: "unbounded", discard: true })
+      }
+      yield* Effect.forEach(names, one, { concurrency: "unbounded", discard: true })
       return count * subscribers
     })
   )
@@ -38,7 +40,7 @@ const reads = async ({ backend, bare }: Subject): Promise<number | undefined> =>
 }
 
 export const fanOut = async (subject: Subject, quick: boolean): Promise<ReadonlyArray<Figure>> => {
-  const count = quick ? 10_000 : 50_000
+  const count = quick ? 50_000 : 200_000
   await fill(subject, count)
   if (subject.backend === "postgres") await subject.bare.query("ANALYZE")
   const figures = await compare({

@@ -60,7 +60,7 @@ const counter = ({ backend, bare }: Subject): (() => Promise<number>) | undefine
   }
   if (backend === "mysql") {
     return async () => {
-      const rows = await bare.query("SHOW GLOBAL STATUS WHERE Variable_name IN ('Com_select', 'Com_call_procedure')")
+      const rows = await bare.query("SHOW GLOBAL STATUS LIKE 'Questions'")
       return rows.reduce((sum, row) => sum + Number(row.Value), 0)
     }
   }

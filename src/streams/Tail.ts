@@ -40,6 +40,19 @@ interface Page<R> {
   readonly size: number
 }
 
+/** Where a subscriber is, and for how many milliseconds it may still hold up the others. */
+interface Seat {
+  position: bigint
+  patience: number
+}
+
+/**
+ * Subscribers of the same speed drift apart by their last acknowledgements. So that they need not read pages of their own
+ * for it, the tail waits a moment before it gives up rows that one of them has not taken; for each once, until it has
+ * caught up again. Who is slow for longer is left behind.
+ */
+const patience = 25
+
 export const make = <R extends { readonly id: bigint }, E>(
   options: Options<R, E>
 ): Effect.Effect<Tail<R, E>, never, Scope.Scope> =>
@@ -49,7 +62,7 @@ export const make = <R extends { readonly id: bigint }, E>(
     let to = 0n
     let rows = 0
     let size = 0
-    const members = new Set<{ position: bigint }>()
+    const members = new Set<Seat>()
     const demand = yield* Effect.makeLatch(false)
     let waiting = 0
     const self = yield* Effect.fiberId
@@ -76,6 +89,23 @@ export const make = <R extends { readonly id: bigint }, E>(
       }
     }
 
+    /** Whether the next page would take rows from somebody who deserves a moment. */
+    const mustWait = (): boolean => {
+      const oldest = pages[0]
+      if (
+        oldest === undefined || (rows + oldest.rows.length <= options.maxRows && size + oldest.size <= options.maxSize)
+      ) {
+        return false
+      }
+      let wait = false
+      for (const seat of members) {
+        if (seat.position < from || seat.position >= oldest.upTo || seat.patience <= 0) continue
+        seat.patience--
+        wait = true
+      }
+      return wait
+    }
+
     const wake = (exit: Effect.Effect<void, E>) => {
       const woken = more
       more = Deferred.unsafeMake<void, E>(self)
@@ -88,6 +118,7 @@ export const make = <R extends { readonly id: bigint }, E>(
         yield* demand.close
         if (waiting === 0) yield* demand.await
       }
+      while (mustWait()) yield* Effect.sleep(1)
       const after = to
       const found = yield* options.read(after, wasEmpty)
       if (after !== to) return wake(Effect.void)
@@ -118,12 +149,12 @@ export const make = <R extends { readonly id: bigint }, E>(
     }
 
     /** Whether somebody else is where rows are kept. */
-    const isRead = (member: { position: bigint }): boolean => {
+    const isRead = (member: Seat): boolean => {
       for (const other of members) if (other !== member && other.position >= from && other.position <= to) return true
       return false
     }
 
-    const next = (member: { position: bigint }, position: bigint, limit: number): ReturnType<Member<R, E>["next"]> =>
+    const next = (member: Seat, position: bigint, limit: number): ReturnType<Member<R, E>["next"]> =>
       Effect.suspend((): ReturnType<Member<R, E>["next"]> => {
         member.position = position
         if (position < from || position > to) {
@@ -134,6 +165,7 @@ export const make = <R extends { readonly id: bigint }, E>(
           else if (position - to > BigInt(options.maxRows)) jump(position)
         }
         if (position < to) return Effect.succeed(take(position, limit))
+        member.patience = patience
         waiting++
         demand.unsafeOpen()
         return Effect.zipRight(
@@ -146,7 +178,7 @@ export const make = <R extends { readonly id: bigint }, E>(
       join: Effect.map(
         Effect.acquireRelease(
           Effect.sync(() => {
-            const member = { position: -1n }
+            const member: Seat = { position: -1n, patience }
             members.add(member)
             return member
           }),
