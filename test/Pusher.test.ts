@@ -1,10 +1,15 @@
 import * as SqlClient from "@effect/sql/SqlClient"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as Tracer from "effect/Tracer"
+import { randomBytes } from "node:crypto"
 import { expect, it } from "vitest"
 import { Delivery, EventType, Generator } from "../src/index.js"
 import { Added, Gone, onEach, services } from "./support/stream.js"
@@ -14,6 +19,33 @@ const ids = (events: ReadonlyArray<any>): ReadonlyArray<number> => events.map((e
 const gone = (n: number, from = 1) => Array.from({ length: n }, (_, i) => Generator.event(Gone, { id: from + i }))
 const range = (n: number) => Array.from({ length: n }, (_, i) => i + 1)
 const fast = Schedule.recurs(2)
+
+/** What is looked at of a span. */
+class Recorded implements Tracer.Span {
+  readonly _tag = "Span"
+  readonly traceId: string
+  readonly spanId = randomBytes(8).toString("hex")
+  readonly sampled = true
+  readonly attributes = new Map<string, unknown>()
+  status: Tracer.SpanStatus
+  constructor(
+    readonly name: string,
+    readonly parent: Option.Option<Tracer.AnySpan>,
+    readonly context: Context.Context<never>,
+    readonly links: ReadonlyArray<Tracer.SpanLink>,
+    startTime: bigint,
+    readonly kind: Tracer.SpanKind
+  ) {
+    this.traceId = Option.isSome(parent) ? parent.value.traceId : randomBytes(16).toString("hex")
+    this.status = { _tag: "Started", startTime }
+  }
+  end() {}
+  attribute(key: string, value: unknown) {
+    this.attributes.set(key, value)
+  }
+  event() {}
+  addLinks() {}
+}
 
 /** Waits until a queue has given `n` items. */
 const takeN = <A>(queue: Queue.Queue<A>, n: number) => Effect.all(Array.from({ length: n }, () => Queue.take(queue)))
@@ -327,6 +359,54 @@ onEach("Pusher.run", ({ prefix, run }) => {
       { prefix: name }
     )
     expect(calls).toEqual([1, 2, 3, 3, 3, 4, 5])
+  })
+
+  it("counts what it does, and links the span of a batch to the transaction that emitted", async () => {
+    const spans: Array<Tracer.Span> = []
+    const tracer = Tracer.make({
+      span: (name, parent, context, links, startTime, kind) => {
+        const span = new Recorded(name, parent, context, links, startTime, kind)
+        spans.push(span)
+        return span
+      },
+      context: (f) => f()
+    })
+    const consumer = { user: "metrics", component: `C${Math.floor(Math.random() * 1e9)}` }
+    const ident = `metrics:${consumer.component}`
+    await run(
+      Effect.gen(function*() {
+        const { generator, pusher } = yield* services
+        yield* Effect.withSpan(generator.transaction(generator.emitAll(gone(3))), "checkout")
+        const end = yield* Effect.makeLatch(false)
+        let failures = 0
+        const fiber = yield* Effect.fork(pusher.run(consumer, (event) =>
+          Effect.suspend(() => {
+            if (event._tag !== "Known") return Effect.void
+            if (event.data.id === 3) end.unsafeOpen()
+            return event.data.id === 2 && failures++ === 0 ? Effect.fail("once") : Effect.void
+          }), { want: [Gone], register: {}, retry: fast }))
+        yield* end.await
+        yield* Effect.sleep(300)
+        yield* Fiber.interrupt(fiber)
+        const metrics = (yield* Metric.snapshot).filter(({ metricKey }) =>
+          metricKey.tags.some(({ value }) => value === ident)
+        )
+        const value = (name: string) => {
+          const state: any = metrics.find(({ metricKey }) => metricKey.name === name)?.metricState
+          return state?.count ?? state?.value
+        }
+        expect(value("messaging.client.consumed.messages")).toBe(3)
+        expect(value("evt.consumer.retries")).toBe(1)
+        expect(value("evt.consumer.lag.events")).toBe(0)
+        expect(value("evt.consumer.lag.seconds")).toBeGreaterThanOrEqual(0)
+      }).pipe(Effect.withTracer(tracer)),
+      { prefix: prefix() }
+    )
+    const checkout = spans.find(({ name }) => name === "checkout")!
+    const process = spans.find(({ name }) => name === `process ${ident}`)!
+    expect(process.kind).toBe("consumer")
+    expect(process.attributes.get("messaging.batch.message_count")).toBe(3)
+    expect(process.links.map(({ span }) => span.traceId)).toContain(checkout.traceId)
   })
 
   it("stop ends the run with HandlerFailed and leaves the cursor before the event", async () => {

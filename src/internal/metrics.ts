@@ -12,6 +12,16 @@ const consumed = counter("messaging.client.consumed.messages", "Events that a ha
 const again = counter("evt.consumer.retries", "Calls of a handler that failed and are made again")
 const dead = counter("evt.consumer.dead_letters", "Events that were given up and kept as dead letters")
 
+const gauge = (name: string, description: string) => Metric.gauge(name, { description })
+
+const lagEvents = gauge("evt.consumer.lag.events", "Events behind the end of the log as this process knows it")
+const lagSeconds = gauge(
+  "evt.consumer.lag.seconds",
+  "Age of the last event that was read, by the database's time stamp"
+)
+const buffered = gauge("evt.tail.buffered", "Rows that the tail keeps in memory")
+const wakeUps = counter("evt.wakeups", "Hints of commits: of this process, and of others")
+
 const count = (metric: Metric.Metric.Counter<number>, consumer: string, n: number): Effect.Effect<void> =>
   n === 0
     ? Effect.void
@@ -20,6 +30,23 @@ const count = (metric: Metric.Metric.Counter<number>, consumer: string, n: numbe
 export const delivered = (consumer: string, n: number) => count(consumed, consumer, n)
 export const retried = (consumer: string) => count(again, consumer, 1)
 export const deadLettered = (consumer: string, n: number) => count(dead, consumer, n)
+
+/** A consumer has read an event, `behind` events before the end. */
+export const lag = (consumer: string, behind: number, seconds: number): Effect.Effect<void> =>
+  Effect.zipRight(
+    Metric.set(Metric.tagged(lagEvents, "messaging.consumer.group.name", consumer), behind),
+    Metric.set(Metric.tagged(lagSeconds, "messaging.consumer.group.name", consumer), Math.max(0, seconds))
+  )
+
+export const tailKeeps = (rows: number): Effect.Effect<void> => Metric.set(buffered, rows)
+
+const wakeUpOf = {
+  here: Metric.tagged(wakeUps, "kind", "here"),
+  elsewhere: Metric.tagged(wakeUps, "kind", "elsewhere")
+}
+
+/** For listeners, which are not effects. */
+export const wokenUp = (where: "here" | "elsewhere"): void => wakeUpOf[where].unsafeUpdate(1, [])
 
 /** So many of a batch are linked: a span of a thousand links helps nobody. */
 const mostLinks = 32

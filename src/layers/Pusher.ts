@@ -12,6 +12,7 @@ import { randomUUID } from "node:crypto"
 import type { Consumer } from "../Consumer.js"
 import { sharedDecoder, type StoredEvent } from "../Event.js"
 import { ConsumerBusy, ConsumerFenced, InvalidOption, NotRegistered, type StoreError } from "../EventStreamError.js"
+import * as Metrics from "../internal/metrics.js"
 import type { DeadLetter, Look, Service as EventStore } from "../services/EventStore.js"
 import type { Service as Poller } from "../services/Poller.js"
 import { type AckError, Gap, type Service, type SubscribeError, type SubscribeOptions } from "../services/Pusher.js"
@@ -70,7 +71,10 @@ export const make = (
       release: store.release
     })
     const idle = yield* Idle.make(options.idle)
-    yield* store.hints(idle.hint)
+    yield* store.hints((where) => {
+      Metrics.wokenUp(where)
+      idle.hint()
+    })
     const page = (after: bigint) =>
       store.page({ after, upTo: undefined, types: undefined, limit: Math.min(tailPage, reader.mostRows) })
     const tail = yield* Tail.make<StoredEvent, StoreError>({
@@ -149,6 +153,11 @@ export const make = (
             if (page.upTo <= position) continue
             position = page.upTo
             const now = yield* Clock.currentTimeMillis
+            const last = page.rows[page.rows.length - 1]
+            const end = tail.kept()
+            const head = end.to > found.head ? end.to : found.head
+            yield* Metrics.lag(ident, Number(head - position), last === undefined ? 0 : (now - last.ts) / 1000)
+            yield* Metrics.tailKeeps(end.rows)
             if (page.rows.length > 0 || position - said.position >= silentIds || now - said.at >= silentMillis) {
               said = { position, at: now }
               return page

@@ -116,13 +116,11 @@ export const run = <X, R>(
         return Effect.fail(new GaveUp(index, 0, Cause.fail(new Error(undecodable.issue))))
       }
       return Effect.retry(once, {
-        schedule: Schedule.tapOutput(retry, () => Metrics.retried(ident)),
-        while: (cause) => !Cause.isInterruptedOnly(cause)
+        schedule: Schedule.tapOutput(retry, () => Metrics.retried(ident))
       }).pipe(
         Effect.asVoid,
-        Effect.catchAll((cause) =>
-          Cause.isInterruptedOnly(cause) ? Effect.interrupt : Effect.fail(new GaveUp(index, made, cause))
-        )
+        // a handler that interrupts itself has failed, too; when this fiber is interrupted nothing of this runs
+        Effect.mapError((cause) => new GaveUp(index, made, cause))
       )
     })
 
@@ -285,9 +283,7 @@ export const run = <X, R>(
           onTimeout: () => new Error(`the handler took longer than ${Duration.format(timeLimit)}`)
         }),
         Effect.sandbox,
-        Effect.catchAll((cause) =>
-          Cause.isInterruptedOnly(cause) ? Effect.interrupt : Effect.fail(new GaveUp(index, 1, cause))
-        ),
+        Effect.mapError((cause) => new GaveUp(index, 1, cause)),
         Effect.asVoid
       )
 
