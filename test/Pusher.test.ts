@@ -495,6 +495,7 @@ onEach("Pusher.run", ({ prefix, run }) => {
   it("exactlyOnce: what a failed attempt wrote is rolled back, every event takes effect once", async () => {
     const name = prefix()
     const table = `${name}effects`
+    const calls: Array<number> = []
     await run(
       Effect.gen(function*() {
         const { generator, pusher } = yield* services
@@ -505,10 +506,11 @@ onEach("Pusher.run", ({ prefix, run }) => {
         const fiber = yield* Effect.fork(pusher.run("C", (event) =>
           Effect.gen(function*() {
             if (event._tag !== "Known") return
+            calls.push(event.data.id)
             yield* sql.unsafe(`INSERT INTO ${table} VALUES (${event.data.id})`)
             if (event.data.id === 7 && failures++ < 2) return yield* Effect.fail("not yet")
             if (event.data.id === 13) return yield* Effect.fail("never")
-          }), { want: [Gone], register: {}, retry: fast, poison: "deadLetter", exactlyOnce: true, limit: 8 }))
+          }), { want: [Gone], register: {}, retry: fast, poison: "deadLetter", exactlyOnce: true, limit: 15 }))
         yield* Effect.retry(
           Effect.filterOrFail(
             sql.unsafe<any>(`SELECT id FROM ${table} ORDER BY id`),
@@ -523,9 +525,42 @@ onEach("Pusher.run", ({ prefix, run }) => {
         expect(rows.map((row) => row.id).sort((a, b) => a - b)).toEqual(range(20).filter((id) => id !== 13))
         const letters = yield* sql.unsafe<any>(`SELECT attempts FROM ${name}dead_letters`)
         expect(letters).toMatchObject([{ attempts: 3 }])
+        // not once more for having been rolled back with others
+        expect(calls.filter((id) => id === 13).length).toBe(3)
       }),
       { prefix: name }
     )
+  })
+
+  it("exactlyOnce: a batch handler that fails is tried event by event, and only the one that cannot be handled is given up", async () => {
+    const name = prefix()
+    const calls: Array<ReadonlyArray<number>> = []
+    await run(
+      Effect.gen(function*() {
+        const { generator, pusher } = yield* services
+        const sql = yield* SqlClient.SqlClient
+        yield* sql.unsafe(`CREATE TABLE ${name}effects (id INTEGER NOT NULL)`)
+        yield* generator.addAll(gone(6))
+        const fiber = yield* Effect.fork(pusher.run("C", {
+          batch: (events) =>
+            Effect.gen(function*() {
+              calls.push(ids(events))
+              for (const id of ids(events)) {
+                yield* sql.unsafe(`INSERT INTO ${name}effects VALUES (${id})`)
+                if (id === 4) yield* Effect.dieMessage("never")
+              }
+            })
+        }, { want: [Gone], register: {}, retry: Schedule.recurs(1), poison: "deadLetter", exactlyOnce: true }))
+        while (calls[calls.length - 1]?.[0] !== 6) yield* Effect.sleep(20)
+        yield* Effect.sleep(200)
+        yield* Fiber.interrupt(fiber)
+        const rows = yield* sql.unsafe<any>(`SELECT id FROM ${name}effects`)
+        expect(rows.map((row) => row.id).sort()).toEqual([1, 2, 3, 5, 6])
+        expect(yield* sql.unsafe(`SELECT attempts FROM ${name}dead_letters`)).toMatchObject([{ attempts: 2 }])
+      }),
+      { prefix: name }
+    )
+    expect(calls).toEqual([[1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6], [1], [2], [3], [4], [4], [5], [6]])
   })
 
   it.each(["read committed", "repeatable read", "serializable"] as const)(

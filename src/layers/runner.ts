@@ -17,8 +17,7 @@ import {
   fromCause,
   HandlerFailed,
   InvalidOption,
-  isRetryable,
-  type TransactionFailed
+  isRetryable
 } from "../EventStreamError.js"
 import * as Metrics from "../internal/metrics.js"
 import type { DeadLetter, Service as EventStore } from "../services/EventStore.js"
@@ -46,10 +45,15 @@ class Reopen {
   readonly _tag = "Reopen"
 }
 
-/** Within a batch: the handler gave up at `index`. */
+/** Within a batch: the handler gave up on `count` events from `index` on. Without an attempt: it could not be decoded. */
 class GaveUp {
   readonly _tag = "GaveUp"
-  constructor(readonly index: number, readonly attempts: number, readonly cause: Cause.Cause<unknown>) {}
+  constructor(
+    readonly index: number,
+    readonly count: number,
+    readonly attempts: number,
+    readonly cause: Cause.Cause<unknown>
+  ) {}
 }
 
 const ofDatabase = (error: unknown): boolean =>
@@ -113,14 +117,14 @@ export const run = <X, R>(
       )
       const undecodable = events.find((event) => event._tag === "Undecodable")
       if (undecodable !== undefined && events.length === 1) {
-        return Effect.fail(new GaveUp(index, 0, Cause.fail(new Error(undecodable.issue))))
+        return Effect.fail(new GaveUp(index, 1, 0, Cause.fail(new Error(undecodable.issue))))
       }
       return Effect.retry(once, {
         schedule: Schedule.tapOutput(retry, () => Metrics.retried(ident))
       }).pipe(
         Effect.asVoid,
         // a handler that interrupts itself has failed, too; when this fiber is interrupted nothing of this runs
-        Effect.mapError((cause) => new GaveUp(index, made, cause))
+        Effect.mapError((cause) => new GaveUp(index, events.length, made, cause))
       )
     })
 
@@ -214,10 +218,31 @@ export const run = <X, R>(
       const { ident } = subscription
       let start = 0
       let end = events.length
-      const made = new Map<number, number>()
+      /** A batch handler failed on many: one at a time from here, to find out which. */
+      let single = false
+      let failing = -1
+      let made = 0
       let conflicts = 0
+      let doomed: GaveUp | undefined
       const driver = yield* Schedule.driver(retry)
+      const goOn = (from: number) => {
+        start = from
+        end = single ? from + 1 : events.length
+        made = conflicts = 0
+        failing = -1
+      }
       while (start < events.length) {
+        if (doomed?.index === start) {
+          const event = events[start]
+          if (poison === "stop") return yield* failed(ident, event, doomed)
+          yield* said(ident, event, doomed)
+          const letters = poison === "deadLetter" ? [letterOf(event, doomed)] : []
+          yield* subscription.step(start === events.length - 1 ? upTo : event.id, letters)
+          yield* Metrics.deadLettered(ident, letters.length)
+          doomed = undefined
+          goOn(start + 1)
+          continue
+        }
         const part = events.slice(start, end)
         const last = end === events.length ? upTo : part[part.length - 1].id
         const exit = yield* Effect.exit(store.transaction(
@@ -228,62 +253,55 @@ export const run = <X, R>(
           { isolation: options.isolation }
         ))
         if (Exit.isSuccess(exit)) {
-          conflicts = 0
           yield* Metrics.delivered(ident, part.length)
-          start = end
-          end = events.length
+          goOn(end)
           continue
         }
-        if (Cause.isInterruptedOnly(exit.cause)) return yield* Effect.failCause(exit.cause)
-        const error = Cause.failureOption(exit.cause)
-        if (error._tag === "None") return yield* Effect.failCause(exit.cause)
+        const failure = Cause.failureOption(exit.cause)
+        if (failure._tag === "None") return yield* Effect.failCause(exit.cause)
+        const error = failure.value
         // a conflict or a dead connection is the database's failure, not the handler's: again, as often as it takes
-        if (ofDatabase(error.value)) {
-          yield* Effect.sleep(Math.min(20 * 2 ** conflicts++, 2000))
+        if (ofDatabase(error)) {
+          if (++conflicts === 10) yield* Effect.logWarning(`${ident}: the database fails again and again`, exit.cause)
+          yield* Effect.sleep(Math.min(10 * 2 ** conflicts, 2000))
           continue
         }
-        if (!(error.value instanceof GaveUp)) {
-          const lost = (error.value as TransactionFailed)._tag === "TransactionFailed" &&
-            (error.value as TransactionFailed).outcome === "unknown"
-          return yield* lost ? Effect.fail(new Reopen()) : Effect.failCause(exit.cause)
+        if (!(error instanceof GaveUp)) {
+          const unknown = error._tag === "TransactionFailed" && error.outcome === "unknown"
+          return yield* unknown ? Effect.fail(new Reopen()) : Effect.failCause(exit.cause)
         }
-        const at = error.value.index
-        const attempts = (made.get(at) ?? 0) + 1
-        made.set(at, attempts)
-        const undecodable = events[at]._tag === "Undecodable"
-        const again = undecodable ? Exit.fail(undefined) : yield* Effect.exit(driver.next(error.value.cause))
-        if (Exit.isSuccess(again)) {
+        if (error.index !== failing) {
+          failing = error.index
+          made = 0
+          yield* driver.reset
+        }
+        made++
+        if (error.attempts > 0 && Exit.isSuccess(yield* Effect.exit(driver.next(error.cause)))) {
           yield* Metrics.retried(ident)
           continue
         }
         yield* driver.reset
-        if (at > start && end > at) {
-          // first what goes before it
-          end = at
-          made.delete(at)
+        if (error.count > 1) {
+          single = true
+          goOn(start)
           continue
         }
-        const gaveUp = new GaveUp(at, undecodable ? 0 : attempts, error.value.cause)
-        if (poison === "stop") return yield* failed(ident, events[at], gaveUp)
-        yield* said(ident, events[at], gaveUp)
-        const letters = poison === "deadLetter" ? [letterOf(events[at], gaveUp)] : []
-        yield* subscription.step(at === events.length - 1 ? upTo : events[at].id, letters)
-        yield* Metrics.deadLettered(ident, letters.length)
-        start = at + 1
-        end = events.length
+        doomed = new GaveUp(error.index, 1, error.attempts === 0 ? 0 : made, error.cause)
+        // first what goes before it
+        end = error.index
       }
     })
 
   const attemptWithin = (events: ReadonlyArray<any>, index: number): Effect.Effect<void, GaveUp, R> =>
     events[0]._tag === "Undecodable"
-      ? Effect.fail(new GaveUp(index, 0, Cause.fail(new Error(events[0].issue))))
+      ? Effect.fail(new GaveUp(index, 1, 0, Cause.fail(new Error(events[0].issue))))
       : Effect.suspend(() => typeof handler === "function" ? handler(events[0]) : handler.batch(events)).pipe(
         Effect.timeoutFail({
           duration: timeLimit,
           onTimeout: () => new Error(`the handler took longer than ${Duration.format(timeLimit)}`)
         }),
         Effect.sandbox,
-        Effect.mapError((cause) => new GaveUp(index, 1, cause)),
+        Effect.mapError((cause) => new GaveUp(index, events.length, 1, cause)),
         Effect.asVoid
       )
 
