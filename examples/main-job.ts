@@ -7,7 +7,9 @@
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as SqlClient from "@effect/sql/SqlClient"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
@@ -193,4 +195,7 @@ const main = job.pipe(
   Effect.ensuring(Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true })))
 )
 
-NodeRuntime.runMain(main)
+NodeRuntime.runMain(main, {
+  // interrupted, the job has shown nothing
+  teardown: (exit, end) => end(Exit.isSuccess(exit) ? 0 : Cause.isInterruptedOnly(exit.cause) ? 130 : 1)
+})

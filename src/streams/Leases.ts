@@ -111,6 +111,13 @@ export const make = <C, E>(options: Options<C, E>): Effect.Effect<Leases<C, E>, 
     })
     yield* Effect.forkScoped(Effect.forever(renewing))
 
+    /** Best effort: it runs out by itself. */
+    const giveBack = (key: Key): Effect.Effect<void> =>
+      Effect.ignore(Effect.timeoutOption(
+        Effect.interruptible(Effect.flatMap(Effect.forkDaemon(options.release([key])), Fiber.join)),
+        "5 seconds"
+      ))
+
     const acquire = (
       key: Key,
       whenBusy: WhenBusy,
@@ -119,22 +126,15 @@ export const make = <C, E>(options: Options<C, E>): Effect.Effect<Leases<C, E>, 
       Effect.gen(function*() {
         while (true) {
           const sent = yield* monotonic
-          const answer = yield* options.claim({ ...key, ttl, force: whenBusy === "takeOver" })
+          // interrupted on its way it may have been granted
+          const answer = yield* restore(options.claim({ ...key, ttl, force: whenBusy === "takeOver" })).pipe(
+            Effect.onInterrupt(() => giveBack(key))
+          )
           if (answer._tag === "Claimed") {
             const entry: Entry = { ...key, believedUntil: sent + ttl * 2 / 3, lost: yield* Deferred.make<void>() }
             entries.add(entry)
             some.unsafeOpen()
-            yield* Effect.addFinalizer(() =>
-              entries.delete(entry)
-                // best effort: it runs out by itself
-                ? Effect.ignore(
-                  Effect.timeoutOption(
-                    Effect.flatMap(Effect.forkDaemon(options.release([key])), Fiber.join),
-                    "5 seconds"
-                  )
-                )
-                : Effect.void
-            )
+            yield* Effect.addFinalizer(() => entries.delete(entry) ? giveBack(key) : Effect.void)
             return { claim: answer, lost: Deferred.await(entry.lost), isLost: () => !entries.has(entry) }
           }
           if (answer._tag === "NotRegistered" || whenBusy === "fail") return yield* Effect.fail(answer as Refusal<C>)
@@ -143,7 +143,7 @@ export const make = <C, E>(options: Options<C, E>): Effect.Effect<Leases<C, E>, 
       })
 
     return {
-      // interruptible while it waits, not between a claim and its finalizer
+      // not interruptible between a claim and its finalizer
       hold: (key, whenBusy) => Effect.uninterruptibleMask((restore) => acquire(key, whenBusy, restore))
     }
   })
