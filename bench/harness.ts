@@ -12,6 +12,8 @@ export interface Figure {
   /** What was reached in absolute terms in the median round, for orientation: machines differ. */
   readonly perSecond: number
   readonly target: number | undefined
+  /** CPU of this process for an operation, microseconds: of what is measured, and of what it is compared with. */
+  readonly cpu?: readonly [number, number] | undefined
   /** Where less is better. */
   readonly atMost?: number | undefined
 }
@@ -39,14 +41,21 @@ export const compare = async (options: {
 }): Promise<ReadonlyArray<Figure>> => {
   const timed = async ({ run }: Variant) => {
     const before = performance.now()
+    const cpuBefore = process.cpuUsage()
     const operations = await run()
-    return operations / ((performance.now() - before) / 1000)
+    const { system, user } = process.cpuUsage(cpuBefore)
+    return { rate: operations / ((performance.now() - before) / 1000), cpu: (user + system) / operations }
   }
   const variants = [options.ours, ...options.others]
   for (const variant of variants) await timed(variant)
   const rates = variants.map((): Array<number> => [])
+  const cpus = variants.map((): Array<number> => [])
   for (let i = 0; i < options.rounds; i++) {
-    for (const [v, variant] of variants.entries()) rates[v]!.push(await timed(variant))
+    for (const [v, variant] of variants.entries()) {
+      const { cpu, rate } = await timed(variant)
+      rates[v]!.push(rate)
+      cpus[v]!.push(cpu)
+    }
   }
   return options.others.map(({ name, target }, i) => {
     const ratios = rates[0]!.map((rate, r) => rate / rates[i + 1]![r]!)
@@ -58,6 +67,7 @@ export const compare = async (options: {
       of: name,
       spread: [round(Math.min(...ratios)), round(Math.max(...ratios))],
       perSecond: Math.round(median(rates[0]!)),
+      cpu: [round(median(cpus[0]!), 1), round(median(cpus[i + 1]!), 1)],
       target
     }
   })
@@ -68,7 +78,7 @@ export const print = (figures: ReadonlyArray<Figure>, json: boolean) => {
     for (const figure of figures) console.log(JSON.stringify(figure))
     return
   }
-  console.table(figures.map(({ atMost, db, figure, of, perSecond, ratio, spread, target, workload }) => ({
+  console.table(figures.map(({ atMost, cpu, db, figure, of, perSecond, ratio, spread, target, workload }) => ({
     workload,
     db,
     what: figure,
@@ -76,6 +86,7 @@ export const print = (figures: ReadonlyArray<Figure>, json: boolean) => {
     ratio,
     spread: spread.join(" – "),
     target: target !== undefined ? `≥ ${target}` : atMost !== undefined ? `≤ ${atMost}` : "",
-    "per second": perSecond
+    "per second": perSecond,
+    "µs of CPU": cpu?.join(" / ") ?? ""
   })))
 }

@@ -4,16 +4,10 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
 import * as Schema from "effect/Schema"
+import type { Services } from "../examples/main-job/database.js"
 import { EventType, Generator, Poller, Pusher, Sequencer } from "../src/index.js"
 import { type Backend, createDatabase, type TestDatabase } from "../test/support/backends.js"
 import { find, Mysql, Pg, type Server, Sqlite } from "../test/support/servers.js"
-
-export type Services =
-  | Generator.Generator
-  | Poller.Poller
-  | Pusher.Pusher
-  | Sequencer.Sequencer
-  | SqlClient.SqlClient
 
 export const Happened = EventType.make("HAPPENED", Schema.Struct({ n: Schema.Int, text: Schema.String }))
 export const text = "x".repeat(180)
