@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Tracer from "effect/Tracer"
 import type { Meta } from "../Event.js"
+import type { Where } from "../services/EventStore.js"
 
 const counter = (name: string, description: string) => Metric.counter(name, { description, incremental: true })
 
@@ -46,7 +47,7 @@ const wakeUpOf = {
 }
 
 /** For listeners, which are not effects. */
-export const wokenUp = (where: "here" | "elsewhere"): void => wakeUpOf[where].unsafeUpdate(1, [])
+export const wokenUp = (where: Where): void => wakeUpOf[where].unsafeUpdate(1, [])
 
 /** So many of a batch are linked: a span of a thousand links helps nobody. */
 const mostLinks = 32

@@ -16,6 +16,7 @@ import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { InvalidOption, type SchemaMismatch, StoreError, type UnsupportedDatabase } from "../EventStreamError.js"
+import type { Service as EventStore } from "../services/EventStore.js"
 import * as GeneratorService from "../services/Generator.js"
 import * as PollerService from "../services/Poller.js"
 import * as PusherService from "../services/Pusher.js"
@@ -77,12 +78,7 @@ export interface Options {
  * @since 0.1.0
  * @category models
  */
-export interface Hub {
-  /** UUID of the stream. */
-  readonly stream: string
-  readonly hints: (listener: (where: "here" | "elsewhere") => void) => Effect.Effect<void, never, Scope.Scope>
-  readonly hint: (where: "here" | "elsewhere") => void
-}
+export type Hub = Pick<EventStore, "stream" | "hints" | "hint">
 
 /**
  * @since 0.1.0

@@ -2,15 +2,14 @@
  * The Poller on an event store.
  */
 import * as Effect from "effect/Effect"
-import type * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Consumer from "../Consumer.js"
 import * as EventId from "../EventId.js"
-import { InvalidOption, NotRegistered, type StoreError, StreamChanged } from "../EventStreamError.js"
+import { InvalidOption, NotRegistered, StreamChanged } from "../EventStreamError.js"
 import type { Look, Service as EventStore, Start } from "../services/EventStore.js"
 import type { Delivery, From, PollError, Service } from "../services/Poller.js"
 import * as Idle from "../streams/Idle.js"
-import { defaultRetry, identOf, notAhead, type Reader, registered, select, toBatch, toId } from "./reader.js"
+import { identOf, notAhead, type Reader, reconnecting, registered, select, toBatch, toId } from "./reader.js"
 
 export const make = (store: EventStore, reader: Reader): Service => {
   const { look, pageOf, read, sequence } = reader
@@ -81,11 +80,7 @@ export const make = (store: EventStore, reader: Reader): Service => {
       if (options?.register !== undefined) yield* register(consumer, options.register)
       const idle = yield* Idle.make(options?.idle)
       yield* store.hints(idle.hint)
-      const retry = <A, E extends { readonly _tag: string }>(effect: Effect.Effect<A, E>) =>
-        Effect.retry(effect, {
-          while: (error) => error._tag === "StoreError" && (error as unknown as StoreError).retryable,
-          schedule: (options?.reconnect ?? defaultRetry) as Schedule.Schedule<unknown, unknown>
-        })
+      const retry = reconnecting(options?.reconnect)
 
       let position = 0n
       let found: Look | undefined

@@ -11,15 +11,26 @@ import * as Stream from "effect/Stream"
 import { randomUUID } from "node:crypto"
 import type { Consumer } from "../Consumer.js"
 import { sharedDecoder, type StoredEvent } from "../Event.js"
-import { ConsumerBusy, ConsumerFenced, InvalidOption, NotRegistered, type StoreError } from "../EventStreamError.js"
+import { ConsumerBusy, ConsumerFenced, NotRegistered, type StoreError } from "../EventStreamError.js"
 import * as Metrics from "../internal/metrics.js"
-import type { DeadLetter, Look, Service as EventStore } from "../services/EventStore.js"
+import type { DeadLetter, Look, Service as EventStore, Stepped } from "../services/EventStore.js"
 import type { Service as Poller } from "../services/Poller.js"
 import { type AckError, Gap, type Service, type SubscribeError, type SubscribeOptions } from "../services/Pusher.js"
 import * as Idle from "../streams/Idle.js"
 import * as Leases from "../streams/Leases.js"
 import * as Tail from "../streams/Tail.js"
-import { defaultRetry, identOf, notAhead, type Page, type Reader, select, toBatch, toId } from "./reader.js"
+import {
+  filterOf,
+  fromOne,
+  identOf,
+  notAhead,
+  type Page,
+  type Reader,
+  reconnecting,
+  select,
+  toBatch,
+  toId
+} from "./reader.js"
 import * as Runner from "./runner.js"
 
 /** How long a receiver that vanished keeps its consumer. */
@@ -41,7 +52,6 @@ export interface Options {
 /** A consumer that this process is the active receiver of. */
 export interface Subscription {
   readonly ident: string
-  readonly position: () => bigint
   /** Waits for the next page; empty if only what is not wanted was found. */
   readonly next: Effect.Effect<Page, SubscribeError>
   readonly decode: (page: Page) => ReturnType<typeof toBatch>
@@ -49,8 +59,7 @@ export interface Subscription {
   readonly step: (upTo: bigint, deadLetters?: ReadonlyArray<DeadLetter>) => Effect.Effect<void, AckError>
   /** The same as the last statement of the transaction around it. */
   readonly stepWithin: (
-    upTo: bigint,
-    deadLetters: ReadonlyArray<DeadLetter>
+    upTo: bigint
   ) => Effect.Effect<void, AckError | Effect.Effect.Error<ReturnType<EventStore["stepWithin"]>>>
   readonly lost: Effect.Effect<never, ConsumerFenced>
   /** Fails if it is lost now. */
@@ -97,14 +106,6 @@ export const make = (
       maxSize: keptBytes
     })
 
-    const reconnecting =
-      (schedule: Schedule.Schedule<unknown, StoreError> | undefined) =>
-      <A, E extends { readonly _tag: string }, R>(effect: Effect.Effect<A, E, R>) =>
-        Effect.retry(effect, {
-          while: (error) => error._tag === "StoreError" && (error as unknown as StoreError).retryable,
-          schedule: (schedule ?? defaultRetry) as Schedule.Schedule<unknown, unknown>
-        })
-
     const open = (
       consumer: Consumer,
       options: SubscribeOptions<any, any> = {}
@@ -113,7 +114,7 @@ export const make = (
         const ident = yield* identOf("subscribe", consumer)
         const limit = yield* reader.limit(options.limit)
         const selection = yield* select(options.want, options.catalog, sharedDecoder)
-        const wanted = selection.types === undefined ? undefined : new Set(selection.types)
+        const filter = filterOf(selection)
         const retry = reconnecting(options.reconnect)
         if (options.register !== undefined) yield* retry(poller.register(consumer, options.register))
         const owner = randomUUID()
@@ -135,7 +136,7 @@ export const make = (
         let position = cursor
         let said = { position, at: 0 }
         let found: Look = first
-        const horizon = (look: Look) => wanted === undefined ? look.head : look.bound ?? 0n
+        const horizon = (look: Look) => selection.types === undefined ? look.head : look.bound ?? 0n
         /** Where the tail is not: pages of its own. */
         const ownPage = Effect.gen(function*() {
           if (position >= horizon(found)) found = yield* reader.look(ident, position, selection)
@@ -143,7 +144,7 @@ export const make = (
         })
         const tailed = (rows: ReadonlyArray<StoredEvent>): Page => ({
           look: found,
-          rows: wanted === undefined ? rows : rows.filter((row) => wanted.has(row.type)),
+          rows: filter(rows),
           upTo: rows[rows.length - 1]!.id
         })
         const next: Effect.Effect<Page, SubscribeError> = Effect.gen(function*() {
@@ -166,28 +167,22 @@ export const make = (
         })
 
         let acknowledged = cursor
-        const stepped = (effect: ReturnType<EventStore["step"]>) =>
-          Effect.flatMap(effect, (result): Effect.Effect<void, AckError> =>
-            result === "done"
-              ? Effect.void
-              : Effect.fail(result === "fenced" ? fenced() : new NotRegistered({ consumer: ident })))
+        const taken = (result: Stepped): Effect.Effect<void, ConsumerFenced | NotRegistered> =>
+          result === "done"
+            ? Effect.void
+            : Effect.fail(result === "fenced" ? fenced() : new NotRegistered({ consumer: ident }))
         return {
           ident,
-          position: () => position,
           next: retry(next),
           decode: (page) => toBatch(page, selection),
           step: (upTo, deadLetters = []) =>
             Effect.suspend(() => {
               if (upTo <= acknowledged && deadLetters.length === 0) return Effect.void
-              return Effect.map(retry(stepped(store.step({ ident, epoch, upTo, deadLetters }))), () => {
+              return Effect.map(retry(Effect.flatMap(store.step({ ident, epoch, upTo, deadLetters }), taken)), () => {
                 if (upTo > acknowledged) acknowledged = upTo
               })
             }),
-          stepWithin: (upTo, deadLetters) =>
-            Effect.flatMap(
-              store.stepWithin({ ident, epoch, upTo, deadLetters }),
-              (result) => stepped(Effect.succeed(result))
-            ),
+          stepWithin: (upTo) => Effect.flatMap(store.stepWithin({ ident, epoch, upTo, deadLetters: [] }), taken),
           lost: Effect.flatMap(held.lost, () => Effect.fail(fenced())),
           checkLease: Effect.suspend(() => held.isLost() ? Effect.fail(fenced()) : Effect.void)
         }
@@ -197,14 +192,7 @@ export const make = (
       Stream.unwrapScoped(store.outside(
         "subscribe",
         Effect.gen(function*() {
-          const maxInFlight = options?.maxInFlight ?? 4
-          if (!Number.isInteger(maxInFlight) || maxInFlight < 1) {
-            return yield* new InvalidOption({
-              option: "maxInFlight",
-              value: String(maxInFlight),
-              expected: "an integer from 1"
-            })
-          }
+          const maxInFlight = yield* fromOne("maxInFlight", options?.maxInFlight ?? 4)
           const subscription = yield* open(consumer, options)
           const free = yield* Effect.makeLatch(true)
           let inFlight: ReadonlyArray<bigint> = []
@@ -238,14 +226,14 @@ export const make = (
         "live",
         Effect.gen(function*() {
           const selection = yield* select(want, options?.catalog, sharedDecoder)
-          const buffer = options?.buffer ?? 10_000
-          if (!Number.isInteger(buffer) || buffer < 1) {
-            return yield* new InvalidOption({ option: "buffer", value: String(buffer), expected: "an integer from 1" })
-          }
-          const wanted = selection.types === undefined ? undefined : new Set(selection.types)
+          const buffer = yield* fromOne("buffer", options?.buffer ?? 10_000)
+          const filter = filterOf(selection)
           const retry = reconnecting(options?.reconnect)
-          let position = (yield* retry(reader.look(undefined, 0n, { ...selection, types: undefined }))).head
-          if (store.sequenced) position = yield* retry(reader.sequence())
+          let position = yield* retry(
+            store.sequenced
+              ? reader.sequence()
+              : Effect.map(store.look({ ident: undefined, after: 0n, window: 0 }), ({ head }) => head)
+          )
           const member = yield* tail.join
           const next = Effect.gen(function*() {
             const { from, to } = tail.kept()
@@ -259,9 +247,7 @@ export const make = (
             const rows = yield* member.next(position, tailPage)
             if (rows === undefined) return Chunk.empty()
             position = rows[rows.length - 1]!.id
-            return Chunk.fromIterable(
-              (wanted === undefined ? rows : rows.filter((row) => wanted.has(row.type))).map(selection.decode)
-            )
+            return Chunk.unsafeFromArray(filter(rows).map(selection.decode))
           })
           return Stream.repeatEffectChunk(retry(next))
         })

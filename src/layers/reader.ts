@@ -159,8 +159,31 @@ export const identOf = (operation: string, consumer: Consumer.Consumer) =>
     (ident) => Consumer.isLive(consumer) ? Effect.fail(new LiveNotAllowed({ operation })) : Effect.succeed(ident)
   )
 
-/** Pauses between attempts while the database fails. */
-export const defaultRetry = Schedule.exponential("50 millis").pipe(
+const defaultRetry = Schedule.exponential("50 millis").pipe(
   Schedule.union(Schedule.spaced("5 seconds")),
   Schedule.jittered
 )
+
+/** Tries again while the database fails, by default for ever. */
+export const reconnecting =
+  (schedule: Schedule.Schedule<unknown, StoreError> | undefined) =>
+  <A, E extends { readonly _tag: string }, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.retry(effect, {
+      while: (error) => error._tag === "StoreError" && (error as unknown as StoreError).retryable,
+      schedule: (schedule ?? defaultRetry) as Schedule.Schedule<unknown, unknown>
+    })
+
+/** An option that counts something. */
+export const fromOne = (option: string, value: number): Either.Either<number, InvalidOption> =>
+  Number.isInteger(value) && value >= 1
+    ? Either.right(value)
+    : Either.left(new InvalidOption({ option, value: String(value), expected: "an integer from 1" }))
+
+/** Those of unfiltered rows that are wanted. */
+export const filterOf = (
+  { types }: Selection
+): (rows: ReadonlyArray<Event.StoredEvent>) => ReadonlyArray<Event.StoredEvent> => {
+  if (types === undefined) return (rows) => rows
+  const wanted = new Set(types)
+  return (rows) => rows.filter((row) => wanted.has(row.type))
+}

@@ -23,6 +23,7 @@ import * as Metrics from "../internal/metrics.js"
 import type { DeadLetter, Service as EventStore } from "../services/EventStore.js"
 import type { Handler, RunOptions, SubscribeError, SubscribeOptions } from "../services/Pusher.js"
 import type { Subscription } from "./Pusher.js"
+import { fromOne } from "./reader.js"
 
 type Open = (
   consumer: Consumer,
@@ -86,9 +87,7 @@ export const run = <X, R>(
     if (!["stop", "skip", "deadLetter"].includes(poison)) {
       return yield* refuse("poison", poison, "stop, skip or deadLetter")
     }
-    if (!Number.isInteger(concurrency) || concurrency < 1) {
-      return yield* refuse("concurrency", concurrency, "an integer from 1")
-    }
+    yield* fromOne("concurrency", concurrency)
     if (exactlyOnce && concurrency > 1) {
       return yield* refuse("concurrency", concurrency, "1 with exactlyOnce: a transaction has one connection")
     }
@@ -99,26 +98,32 @@ export const run = <X, R>(
     }
   })
 
+  const call = (events: ReadonlyArray<any>) =>
+    Effect.suspend(() => typeof handler === "function" ? handler(events[0]) : handler.batch(events))
+
+  const inTime = <A, E>(effect: Effect.Effect<A, E, R>) =>
+    effect.pipe(
+      Effect.timeoutFail({
+        duration: timeLimit,
+        onTimeout: () => new Error(`the handler took longer than ${Duration.format(timeLimit)}`)
+      }),
+      Effect.sandbox
+    )
+
+  /** Poison without an attempt; `calls` gives it a call of its own. */
+  const undecodable = ({ issue }: { readonly issue: string }, index: number) =>
+    Effect.fail(new GaveUp(index, 1, 0, Cause.fail(new Error(issue))))
+
   /** Calls the handler until it succeeds, or its schedule ends. */
   const attempts = (events: ReadonlyArray<any>, index: number, ident: string): Effect.Effect<void, GaveUp, R> =>
     Effect.suspend(() => {
       let made = 0
+      if (events[0]._tag === "Undecodable") return undecodable(events[0], index)
       const once = Effect.suspend(() => {
         made++
-        return typeof handler === "function" ? handler(events[0]) : handler.batch(events)
-      }).pipe(
         // a handler that cannot be interrupted is left behind
-        Effect.disconnect,
-        Effect.timeoutFail({
-          duration: timeLimit,
-          onTimeout: () => new Error(`the handler took longer than ${Duration.format(timeLimit)}`)
-        }),
-        Effect.sandbox
-      )
-      const undecodable = events.find((event) => event._tag === "Undecodable")
-      if (undecodable !== undefined && events.length === 1) {
-        return Effect.fail(new GaveUp(index, 1, 0, Cause.fail(new Error(undecodable.issue))))
-      }
+        return inTime(Effect.disconnect(call(events)))
+      })
       return Effect.retry(once, {
         schedule: Schedule.tapOutput(retry, () => Metrics.retried(ident))
       }).pipe(
@@ -248,7 +253,7 @@ export const run = <X, R>(
         const exit = yield* Effect.exit(store.transaction(
           Effect.zipRight(
             Effect.forEach(calls(part), ([index, of]) => attemptWithin(of, start + index), { discard: true }),
-            subscription.stepWithin(last, [])
+            subscription.stepWithin(last)
           ),
           { isolation: options.isolation }
         ))
@@ -294,16 +299,8 @@ export const run = <X, R>(
 
   const attemptWithin = (events: ReadonlyArray<any>, index: number): Effect.Effect<void, GaveUp, R> =>
     events[0]._tag === "Undecodable"
-      ? Effect.fail(new GaveUp(index, 1, 0, Cause.fail(new Error(events[0].issue))))
-      : Effect.suspend(() => typeof handler === "function" ? handler(events[0]) : handler.batch(events)).pipe(
-        Effect.timeoutFail({
-          duration: timeLimit,
-          onTimeout: () => new Error(`the handler took longer than ${Duration.format(timeLimit)}`)
-        }),
-        Effect.sandbox,
-        Effect.mapError((cause) => new GaveUp(index, events.length, 1, cause)),
-        Effect.asVoid
-      )
+      ? undecodable(events[0], index)
+      : Effect.asVoid(Effect.mapError(inTime(call(events)), (cause) => new GaveUp(index, events.length, 1, cause)))
 
   const session = (whenBusy: RunOptions<any, any>["whenBusy"]) =>
     Effect.scoped(Effect.gen(function*() {

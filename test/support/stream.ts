@@ -1,20 +1,15 @@
 /** What nearly every test has in its context. */
-import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { describe } from "vitest"
+import type { Services } from "../../examples/main-job/database.js"
 import { EventType, Generator, Poller, Pusher, Sequencer } from "../../src/index.js"
 import { type Backend, backends as available, servers, type TestDatabase } from "./backends.js"
 import { skipMissing, withDatabase } from "./suite.js"
 
-export type StreamServices =
-  | Generator.Generator
-  | Poller.Poller
-  | Pusher.Pusher
-  | Sequencer.Sequencer
-  | SqlClient.SqlClient
+export type StreamServices = Services
 export type EventStreamLayer = Layer.Layer<StreamServices, unknown>
 
 export const Added = EventType.make("USR_ADD", Schema.Struct({ id: Schema.Int, email: Schema.String }))

@@ -100,6 +100,13 @@ export interface Dialect {
 /** The name of a consumer's lease. */
 export const leaseName = (ident: string): string => `consumer:${ident}`
 
+/** Condition on the table of leases. Names and owners were checked, or are UUIDs: nothing in them needs escaping. */
+export const among = (leases: ReadonlyArray<Lease>): string => {
+  const list = (texts: ReadonlyArray<string>) => texts.map((text) => `'${text}'`).join(", ")
+  return `name IN (${list(leases.map(({ ident }) => leaseName(ident)))})
+   AND owner IN (${list(leases.map(({ owner }) => owner))})`
+}
+
 /** The last row of `claim`, as every dialect selects it: of the consumer, and of the lease that it has now. */
 export const toClaim = (row: Record<string, string | null> | undefined, owner: string): Claim =>
   row === undefined

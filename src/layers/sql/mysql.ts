@@ -6,21 +6,12 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { EventId } from "../../EventId.js"
 import { hasCode } from "../../internal/sqlError.js"
-import type { Isolation, Lease, Start, Step } from "../../services/EventStore.js"
+import type { Isolation, Start, Step } from "../../services/EventStore.js"
 import type { Dialect } from "./Dialect.js"
-import {
-  leaseName,
-  toClaim,
-  toDocument,
-  toIdsByKey,
-  toLeases,
-  toLook,
-  toParams,
-  toStepped,
-  toStored
-} from "./Dialect.js"
+import { among, leaseName, toClaim, toDocument, toIdsByKey, toLeases, toLook, toParams, toStored } from "./Dialect.js"
 import type { Names } from "./names.js"
 import { packet } from "./packet.js"
+import { stepAlone, stepWithin } from "./step.js"
 
 /** Only for what was checked against a pattern, or comes out of UUIDs and digits: no backslash can be in it. */
 const quote = (text: string): string => `'${text.replaceAll("'", "''")}'`
@@ -263,32 +254,23 @@ SELECT ${name}, '', UTC_TIMESTAMP(3) FROM ${names.consumers} WHERE ident = ${quo
     release: (conn, leases) =>
       Effect.asVoid(packet(conn, writing, [`DELETE FROM ${names.leases} WHERE ${among(leases)}`])),
 
-    step: (conn, step) =>
-      Effect.map(
-        packet(conn, writing, [...steps(names, step), epochOf(names, step)]),
-        (results) => toStepped((results as ReadonlyArray<any>)[step.deadLetters.length + 1][0], step)
-      ),
+    step: (conn, step) => stepAlone(conn, writing, stepTexts(names, step), step),
 
-    stepWithin: (conn, step) =>
-      Effect.forEach(
-        [...steps(names, step), `${epochOf(names, step)} FOR UPDATE`],
-        (sql) => conn.executeUnprepared(sql, [], undefined)
-      ).pipe(Effect.map((results) => toStepped(results[results.length - 1]![0], step)))
+    stepWithin: (conn, step) => stepWithin(conn, stepTexts(names, step), step)
   }
 }
 
 const later = (ms: number): string => `UTC_TIMESTAMP(3) + INTERVAL ${ms * 1000} MICROSECOND`
 
-const among = (leases: ReadonlyArray<Lease>): string =>
-  `name IN (${leases.map(({ ident }) => quote(leaseName(ident))).join(", ")})
-   AND owner IN (${leases.map(({ owner }) => quote(owner)).join(", ")})`
-
 /** Any text as a literal, whatever the session's sql_mode and character set. */
 const unicode = (text: string): string =>
   text === "" ? "''" : `CONVERT(0x${Buffer.from(text, "utf8").toString("hex")} USING utf8mb4)`
 
-/** The cursor first: its row is locked from then on, and with it the right to write dead letters. */
-const steps = (names: Names, { deadLetters, epoch, ident, upTo }: Step): ReadonlyArray<string> => [
+/**
+ * The cursor first: its row is locked from then on, and with it the right to write dead letters. The last one
+ * reads the epoch.
+ */
+const stepTexts = (names: Names, { deadLetters, epoch, ident, upTo }: Step): ReadonlyArray<string> => [
   `UPDATE ${names.consumers} SET last_evt_id = ${upTo}, updated_at = UTC_TIMESTAMP(3)
  WHERE ident = ${quote(ident)} AND epoch = ${epoch} AND last_evt_id <= ${upTo}`,
   ...deadLetters.map(({ attempts, error, id }) =>
@@ -296,11 +278,9 @@ const steps = (names: Names, { deadLetters, epoch, ident, upTo }: Step): Readonl
 SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.ts, ${unicode(error)}, ${attempts}
   FROM ${names.log} l JOIN ${names.consumers} c ON c.ident = ${quote(ident)} AND c.epoch = ${epoch}
  WHERE l.id = ${id}`
-  )
+  ),
+  `SELECT CAST(epoch AS CHAR) AS epoch FROM ${names.consumers} WHERE ident = ${quote(ident)} FOR UPDATE`
 ]
-
-const epochOf = (names: Names, { ident }: Step): string =>
-  `SELECT CAST(epoch AS CHAR) AS epoch FROM ${names.consumers} WHERE ident = ${quote(ident)}`
 
 const level = (isolation: Isolation): string => isolation.toUpperCase()
 

@@ -10,10 +10,11 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { NewEvent } from "../../Event.js"
 import type { EventId } from "../../EventId.js"
-import type { Lease, Start, Step, Stepped } from "../../services/EventStore.js"
+import type { Start, Step, Stepped } from "../../services/EventStore.js"
 import type { Rows } from "./Database.js"
 import type { Dialect } from "./Dialect.js"
 import {
+  among,
   leaseName,
   toClaim,
   toDocument,
@@ -24,6 +25,7 @@ import {
   toStepped,
   toStored
 } from "./Dialect.js"
+import { now } from "./migrations/sqlite.js"
 import type { Names } from "./names.js"
 
 /** Only for what was checked against a pattern, or comes out of UUIDs and digits. */
@@ -280,12 +282,6 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
     stepWithin: (conn, step) => steps(names, conn, step)
   }
 }
-
-const now = "CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
-
-const among = (leases: ReadonlyArray<Lease>): string =>
-  `name IN (${leases.map(({ ident }) => quote(leaseName(ident))).join(", ")})
-   AND owner IN (${leases.map(({ owner }) => quote(owner)).join(", ")})`
 
 const steps = (names: Names, conn: Connection, step: Step): Effect.Effect<Stepped, SqlError> =>
   Effect.gen(function*() {

@@ -9,7 +9,8 @@ export const steps = (names: Names): ReadonlyArray<Step> => [
   { id: 2, name: "routines", statements: routines(names) }
 ]
 
-const now = "CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
+/** The clock, milliseconds since 1970. */
+export const now = "CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
 
 const tables = (names: Names) => [
   // AUTOINCREMENT: without it ids start again when the log has been emptied (invariant 7)
