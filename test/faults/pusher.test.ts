@@ -125,7 +125,8 @@ onEach("A receiver", ({ backend, db, prefix, run }) => {
         Effect.gen(function*() {
           const { generator, poller, pusher } = yield* services
           yield* generator.addAll(range(300).map((id) => Generator.event(Gone, { id })))
-          yield* Effect.promise(() => child.message((message) => message.handled !== undefined))
+          // in its handler: stopped in a write, it would keep the one write lock of an SQLite file from everybody
+          yield* Effect.promise(() => child.message((message) => message === "handling"))
           child.kill("SIGSTOP")
           const got: Array<number> = []
           const standby = yield* Effect.fork(

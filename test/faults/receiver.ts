@@ -29,7 +29,7 @@ const main = Effect.gen(function*() {
   return yield* pusher.run("R", {
     batch: (events) =>
       Effect.zipRight(
-        Effect.sleep(20),
+        Effect.zipRight(Effect.sync(() => say("handling")), Effect.sleep(20)),
         Effect.sync(() => say({ handled: events.flatMap((e) => e._tag === "Known" ? [e.data.id] : []) }))
       )
   }, options)
