@@ -32,6 +32,10 @@ export const make = (store: EventStore, reader: Reader): Service => {
           return yield* new StreamChanged({ ours: found.generation, theirs: options.generation })
         }
         yield* notAhead(name, lastId > cursor ? lastId : cursor, found)
+        if (found.paused) {
+          if (lastId > cursor) yield* store.acknowledge(name, lastId)
+          return toBatch({ look: found, rows: [], upTo: lastId > cursor ? lastId : cursor }, selection)
+        }
         const after = lastId > cursor ? lastId : cursor
         if (ident !== undefined && lastId > cursor) yield* store.acknowledge(ident, lastId)
         const page = yield* read(ident, found, after, selection, limit)
@@ -96,7 +100,12 @@ export const make = (store: EventStore, reader: Reader): Service => {
       })
       const next: Effect.Effect<Delivery<any>, PollError> = Effect.gen(function*() {
         while (true) {
+          if (found?.paused === true) {
+            found = undefined
+            yield* idle.pause
+          }
           const seen = found !== undefined && position < horizon(found) ? found : yield* lookAgain
+          if (seen.paused) continue
           const page = yield* pageOf(seen, position, selection, limit)
           if (page.upTo > position) {
             position = page.upTo

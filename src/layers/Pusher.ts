@@ -13,7 +13,7 @@ import type { Consumer } from "../Consumer.js"
 import { sharedDecoder, type StoredEvent } from "../Event.js"
 import { ConsumerBusy, ConsumerFenced, NotRegistered, type StoreError } from "../EventStreamError.js"
 import * as Metrics from "../internal/metrics.js"
-import type { DeadLetter, Look, Service as EventStore, Stepped } from "../services/EventStore.js"
+import type { DeadLetter, Letter, Look, Service as EventStore, Settled, Stepped } from "../services/EventStore.js"
 import type { Service as Poller } from "../services/Poller.js"
 import { type AckError, Gap, type Service, type SubscribeError, type SubscribeOptions } from "../services/Pusher.js"
 import * as Idle from "../streams/Idle.js"
@@ -59,8 +59,19 @@ export interface Subscription {
   readonly step: (upTo: bigint, deadLetters?: ReadonlyArray<DeadLetter>) => Effect.Effect<void, AckError>
   /** The same as the last statement of the transaction around it. */
   readonly stepWithin: (
-    upTo: bigint
+    upTo: bigint,
+    deadLetters: ReadonlyArray<DeadLetter>
   ) => Effect.Effect<void, AckError | Effect.Effect.Error<ReturnType<EventStore["stepWithin"]>>>
+  /** Pauses the consumer. */
+  readonly pause: (why: string) => Effect.Effect<void, AckError>
+  /** The keys that it has parked, and how many events of each. */
+  readonly parkedKeys: Effect.Effect<ReadonlyMap<string, number>, StoreError>
+  /** Dead letters that are to be delivered again, the oldest first. */
+  readonly redriven: Effect.Effect<ReadonlyArray<Letter>, StoreError>
+  readonly decodeLetter: (letter: Letter) => any
+  readonly settle: (letter: Letter, failed: Settled["failed"]) => Effect.Effect<void, AckError>
+  /** The same as the last statement of the transaction around it. */
+  readonly settleWithin: (letter: Letter) => ReturnType<Subscription["stepWithin"]>
   readonly lost: Effect.Effect<never, ConsumerFenced>
   /** Fails if it is lost now. */
   readonly checkLease: Effect.Effect<void, ConsumerFenced>
@@ -167,6 +178,13 @@ export const make = (
         })
 
         let acknowledged = cursor
+        const settled = ({ row }: Letter, failed: Settled["failed"]): Settled => ({
+          ident,
+          epoch,
+          id: row.id,
+          key: row.key,
+          failed
+        })
         const taken = (result: Stepped): Effect.Effect<void, ConsumerFenced | NotRegistered> =>
           result === "done"
             ? Effect.void
@@ -182,7 +200,14 @@ export const make = (
                 if (upTo > acknowledged) acknowledged = upTo
               })
             }),
-          stepWithin: (upTo) => Effect.flatMap(store.stepWithin({ ident, epoch, upTo, deadLetters: [] }), taken),
+          stepWithin: (upTo, deadLetters) =>
+            Effect.flatMap(store.stepWithin({ ident, epoch, upTo, deadLetters }), taken),
+          pause: (why) => retry(Effect.flatMap(store.pause({ ident, epoch, why }), taken)),
+          parkedKeys: retry(store.parkedKeys(ident)),
+          redriven: retry(store.letters({ ident, redrive: true, after: 0n, limit })),
+          decodeLetter: (letter) => selection.decode(letter.row),
+          settle: (letter, failed) => retry(Effect.flatMap(store.settle(settled(letter, failed)), taken)),
+          settleWithin: (letter) => Effect.flatMap(store.settleWithin(settled(letter, undefined)), taken),
           lost: Effect.flatMap(held.lost, () => Effect.fail(fenced())),
           checkLease: Effect.suspend(() => held.isLost() ? Effect.fail(fenced()) : Effect.void)
         }

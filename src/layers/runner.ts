@@ -20,7 +20,7 @@ import {
   isRetryable
 } from "../EventStreamError.js"
 import * as Metrics from "../internal/metrics.js"
-import type { DeadLetter, Service as EventStore } from "../services/EventStore.js"
+import type { DeadLetter, Letter, Service as EventStore } from "../services/EventStore.js"
 import type { Handler, RunOptions, SubscribeError, SubscribeOptions } from "../services/Pusher.js"
 import type { Subscription } from "./Pusher.js"
 import { fromOne } from "./reader.js"
@@ -46,6 +46,11 @@ class Reopen {
   readonly _tag = "Reopen"
 }
 
+/** The consumer was paused by what a handler failed on: stands by until it is resumed. */
+class Paused {
+  readonly _tag = "Paused"
+}
+
 /** Within a batch: the handler gave up on `count` events from `index` on. Without an attempt: it could not be decoded. */
 class GaveUp {
   readonly _tag = "GaveUp"
@@ -68,6 +73,29 @@ const errorText = (cause: Cause.Cause<unknown>): string =>
     "\uFFFD"
   )
 
+/** The keys whose events are parked for now, and how many events are. */
+interface Parked {
+  readonly has: (event: { readonly key: string | null }) => boolean
+  readonly add: (event: { readonly key: string | null }) => void
+  readonly size: () => number
+  readonly grow: (n: number) => void
+}
+
+const parkedOf = (stored: ReadonlyMap<string, number>): Parked => {
+  const keys = new Set(stored.keys())
+  let size = [...stored.values()].reduce((sum, n) => sum + n, 0)
+  return {
+    has: ({ key }) => key !== null && keys.has(key),
+    add: ({ key }) => {
+      if (key !== null) keys.add(key)
+    },
+    size: () => size,
+    grow: (n) => {
+      size += n
+    }
+  }
+}
+
 export const run = <X, R>(
   store: EventStore,
   open: Open,
@@ -80,13 +108,15 @@ export const run = <X, R>(
   const poison = options.poison ?? "stop"
   const concurrency = options.concurrency ?? 1
   const exactlyOnce = options.exactlyOnce ?? false
+  const maxParked = options.maxParked ?? 1000
 
   const check: Effect.Effect<void, InvalidOption | ForeignTransaction | SubscribeError> = Effect.gen(function*() {
     const refuse = (option: string, value: unknown, expected: string) =>
       new InvalidOption({ option, value: String(value), expected })
-    if (!["stop", "skip", "deadLetter"].includes(poison)) {
-      return yield* refuse("poison", poison, "stop, skip or deadLetter")
+    if (!["stop", "skip", "deadLetter", "parkKey", "pause"].includes(poison)) {
+      return yield* refuse("poison", poison, "stop, skip, deadLetter, parkKey or pause")
     }
+    yield* fromOne("maxParked", maxParked)
     yield* fromOne("concurrency", concurrency)
     if (exactlyOnce && concurrency > 1) {
       return yield* refuse("concurrency", concurrency, "1 with exactlyOnce: a transaction has one connection")
@@ -133,10 +163,13 @@ export const run = <X, R>(
       )
     })
 
-  /** How a batch is cut into calls of the handler: [index of the first event, events]. */
-  const calls = (events: ReadonlyArray<any>): ReadonlyArray<readonly [number, ReadonlyArray<any>]> =>
-    typeof handler === "function" || events.some((event) => event._tag === "Undecodable")
-      ? events.map((event, index) => [index, [event]])
+  /** How a batch is cut into calls of the handler: [index of the first event, events]. Without those of a parked key. */
+  const calls = (
+    events: ReadonlyArray<any>,
+    parked: Parked
+  ): ReadonlyArray<readonly [number, ReadonlyArray<any>]> =>
+    typeof handler === "function" || events.some((event) => event._tag === "Undecodable" || parked.has(event))
+      ? events.flatMap((event, index) => parked.has(event) ? [] : [[index, [event]]])
       : [[0, events]]
 
   /** Those that must stay in order, together. */
@@ -153,10 +186,27 @@ export const run = <X, R>(
   }
 
   const letterOf = (event: any, { attempts, cause }: GaveUp): DeadLetter => ({
-    id: event.id,
+    ids: [event.id],
     error: errorText(cause),
-    attempts
+    attempts,
+    parked: poison === "parkKey"
   })
+
+  /** Those of a batch that follow a parked event of their key. */
+  const followers = (events: ReadonlyArray<any>): ReadonlyArray<DeadLetter> =>
+    events.length === 0
+      ? []
+      : [{ ids: events.map(({ id }) => id), error: "an earlier event of its key is parked", attempts: 0, parked: true }]
+
+  const countOf = (letters: ReadonlyArray<DeadLetter>) => letters.reduce((n, { ids }) => n + ids.length, 0)
+
+  /** Stops delivery to everybody until somebody has looked at it. */
+  const pause = (subscription: Subscription, event: any, why: string): Effect.Effect<never, any> =>
+    subscription.pause(`event ${event.id} (${event.type}): ${why}`).pipe(
+      Effect.zipRight(Effect.logWarning(`${subscription.ident}: paused before event ${event.id} (${event.type})`)),
+      Effect.zipRight(Effect.fail(new Paused()))
+    )
+  const tooMany = `more than ${maxParked} events are parked`
 
   const failed = (ident: string, event: any, { attempts, cause }: GaveUp) =>
     new HandlerFailed({ consumer: ident, id: event.id, type: event.type, attempts, cause: Cause.squash(cause) })
@@ -172,42 +222,66 @@ export const run = <X, R>(
     ident: string,
     [index, events]: readonly [number, ReadonlyArray<any>],
     letters: Array<DeadLetter>,
-    done: (index: number, count: number) => void
+    done: (index: number, count: number) => void,
+    parked: Parked
   ): Effect.Effect<void, GaveUp, R> =>
-    Effect.matchEffect(attempts(events, index, ident), {
-      onSuccess: () => Effect.sync(() => done(index, events.length)),
-      onFailure: (gaveUp) => {
-        if (events.length > 1) {
-          return Effect.forEach(events, (event, i) => settle(ident, [index + i, [event]], letters, done), {
-            discard: true
-          })
+    Effect.suspend(() =>
+      events.length === 1 && parked.has(events[0]) ? Effect.void : Effect.matchEffect(attempts(events, index, ident), {
+        onSuccess: () => Effect.sync(() => done(index, events.length)),
+        onFailure: (gaveUp) => {
+          if (events.length > 1) {
+            return Effect.forEach(events, (event, i) => settle(ident, [index + i, [event]], letters, done, parked), {
+              discard: true
+            })
+          }
+          if (poison === "stop" || poison === "pause") return Effect.fail(gaveUp)
+          if (poison !== "skip") letters.push(letterOf(events[0], gaveUp))
+          if (poison === "parkKey") parked.add(events[0])
+          return Effect.map(said(ident, events[0], gaveUp), () => done(index, 1))
         }
-        if (poison === "stop") return Effect.fail(gaveUp)
-        if (poison === "deadLetter") letters.push(letterOf(events[0], gaveUp))
-        return Effect.map(said(ident, events[0], gaveUp), () => done(index, 1))
-      }
-    })
+      })
+    )
 
-  const atLeastOnce = (subscription: Subscription, events: ReadonlyArray<any>, upTo: bigint) =>
+  const atLeastOnce = (subscription: Subscription, events: ReadonlyArray<any>, upTo: bigint, parked: Parked) =>
     Effect.gen(function*() {
       const { ident } = subscription
       const letters: Array<DeadLetter> = []
       const finished = events.map(() => false)
       const done = (index: number, count: number) => finished.fill(true, index, index + count)
       const outcome = yield* Effect.either(Effect.forEach(
-        lanes(calls(events)),
-        (lane) => Effect.forEach(lane, (call) => settle(ident, call, letters, done), { discard: true }),
+        lanes(calls(events, parked)),
+        (lane) => Effect.forEach(lane, (call) => settle(ident, call, letters, done, parked), { discard: true }),
         { concurrency, discard: true }
       ))
+      // what was not called although nothing failed follows a parked event
+      const following = (index: number) => !finished[index] && parked.has(events[index])
       if (outcome._tag === "Right") {
-        yield* subscription.step(upTo, letters)
-        yield* Metrics.delivered(ident, events.length - letters.length)
-        return yield* Metrics.deadLettered(ident, letters.length)
+        const all = [...letters, ...followers(events.filter((_, index) => following(index)))]
+        const room = maxParked - parked.size()
+        const given = countOf(all)
+        const isParked = (event: any) => all.some(({ ids, parked }) => parked && ids.includes(event.id))
+        if (all.some((letter) => letter.parked) && events.filter(isParked).length > room) {
+          const first = events.filter(isParked)[Math.max(0, room)]
+          const before = events.filter(({ id }) => id < first.id)
+          if (before.length > 0) {
+            const kept = all.map((letter) => ({ ...letter, ids: letter.ids.filter((id) => id < first.id) }))
+            yield* subscription.step(before[before.length - 1].id, kept.filter(({ ids }) => ids.length > 0))
+          }
+          return yield* pause(subscription, first, tooMany)
+        }
+        yield* subscription.step(upTo, all)
+        parked.grow(events.filter(isParked).length)
+        yield* Metrics.delivered(ident, events.length - given)
+        return yield* Metrics.deadLettered(ident, given)
       }
       // what was finished before it is not handled again
-      const first = finished.indexOf(false)
-      if (first > 0) yield* subscription.step(events[first - 1].id)
-      return yield* failed(ident, events[outcome.left.index], outcome.left)
+      const first = finished.findIndex((is, index) => !is && !parked.has(events[index]))
+      if (first > 0) {
+        yield* subscription.step(events[first - 1].id, followers(events.slice(0, first).filter(parked.has)))
+      }
+      const failing = outcome.left
+      if (poison === "pause") return yield* pause(subscription, events[failing.index], errorText(failing.cause))
+      return yield* failed(ident, events[failing.index], failing)
     })
 
   /**
@@ -217,7 +291,8 @@ export const run = <X, R>(
   const once = (
     subscription: Subscription,
     events: ReadonlyArray<any>,
-    upTo: bigint
+    upTo: bigint,
+    parked: Parked
   ): Effect.Effect<void, any, R> =>
     Effect.gen(function*() {
       const { ident } = subscription
@@ -240,9 +315,15 @@ export const run = <X, R>(
         if (doomed?.index === start) {
           const event = events[start]
           if (poison === "stop") return yield* failed(ident, event, doomed)
+          if (poison === "pause") return yield* pause(subscription, event, errorText(doomed.cause))
           yield* said(ident, event, doomed)
-          const letters = poison === "deadLetter" ? [letterOf(event, doomed)] : []
+          const letters = poison === "skip" ? [] : [letterOf(event, doomed)]
+          if (poison === "parkKey") {
+            if (parked.size() >= maxParked) return yield* pause(subscription, event, tooMany)
+            parked.add(event)
+          }
           yield* subscription.step(start === events.length - 1 ? upTo : event.id, letters)
+          if (poison === "parkKey") parked.grow(1)
           yield* Metrics.deadLettered(ident, letters.length)
           doomed = undefined
           goOn(start + 1)
@@ -250,15 +331,26 @@ export const run = <X, R>(
         }
         const part = events.slice(start, end)
         const last = end === events.length ? upTo : part[part.length - 1].id
+        const following = part.filter(parked.has)
+        if (following.length > 0 && parked.size() + following.length > maxParked) {
+          // one at a time up to the first that has no room
+          if (part.length > 1) {
+            single = true
+            goOn(start)
+            continue
+          }
+          return yield* pause(subscription, part[0], tooMany)
+        }
         const exit = yield* Effect.exit(store.transaction(
           Effect.zipRight(
-            Effect.forEach(calls(part), ([index, of]) => attemptWithin(of, start + index), { discard: true }),
-            subscription.stepWithin(last)
+            Effect.forEach(calls(part, parked), ([index, of]) => attemptWithin(of, start + index), { discard: true }),
+            subscription.stepWithin(last, followers(following))
           ),
           { isolation: options.isolation }
         ))
         if (Exit.isSuccess(exit)) {
-          yield* Metrics.delivered(ident, part.length)
+          parked.grow(following.length)
+          yield* Metrics.delivered(ident, part.length - following.length)
           goOn(end)
           continue
         }
@@ -302,14 +394,84 @@ export const run = <X, R>(
       ? undecodable(events[0], index)
       : Effect.asVoid(Effect.mapError(inTime(call(events)), (cause) => new GaveUp(index, events.length, 1, cause)))
 
+  /** Dead letters that are to be delivered again, before anything newer. */
+  const redrive = (subscription: Subscription): Effect.Effect<void, any, R> =>
+    Effect.gen(function*() {
+      while (true) {
+        const letters = yield* subscription.redriven
+        if (letters.length === 0) return
+        /** Keys of which an event has failed again: what follows it stays parked. */
+        const failedKeys = new Set<string>()
+        for (const letter of letters) {
+          const { key } = letter.row
+          if (letter.parked && key !== null && failedKeys.has(key)) continue
+          const event = subscription.decodeLetter(letter)
+          const outcome = yield* Effect.either(
+            exactlyOnce ? redriveOnce(subscription, letter, event) : attempts([event], 0, subscription.ident)
+          )
+          if (outcome._tag === "Right") {
+            if (!exactlyOnce) yield* subscription.settle(letter, undefined)
+            yield* Metrics.delivered(subscription.ident, 1)
+            continue
+          }
+          const gaveUp = outcome.left
+          if (!(gaveUp instanceof GaveUp)) return yield* Effect.fail(gaveUp)
+          yield* Effect.logWarning(
+            `${subscription.ident}: event ${event.id} (${event.type}) was redriven and failed again`,
+            gaveUp.cause
+          )
+          if (key !== null) failedKeys.add(key)
+          yield* subscription.settle(letter, { error: errorText(gaveUp.cause), attempts: gaveUp.attempts })
+        }
+      }
+    })
+
+  /** Handler and the letter's end in one transaction. */
+  const redriveOnce = (
+    subscription: Subscription,
+    letter: Letter,
+    event: any
+  ): Effect.Effect<void, any, R> =>
+    Effect.gen(function*() {
+      const driver = yield* Schedule.driver(retry)
+      let made = 0
+      let conflicts = 0
+      while (true) {
+        const exit = yield* Effect.exit(store.transaction(
+          Effect.zipRight(attemptWithin([event], 0), subscription.settleWithin(letter)),
+          { isolation: options.isolation }
+        ))
+        if (Exit.isSuccess(exit)) return
+        const failure = Cause.failureOption(exit.cause)
+        if (failure._tag === "None") return yield* Effect.failCause(exit.cause)
+        const error: any = failure.value
+        if (ofDatabase(error)) {
+          yield* Effect.sleep(Math.min(10 * 2 ** ++conflicts, 2000))
+          continue
+        }
+        if (!(error instanceof GaveUp)) {
+          const unknown = error._tag === "TransactionFailed" && error.outcome === "unknown"
+          return yield* unknown ? Effect.fail(new Reopen()) : Effect.failCause(exit.cause)
+        }
+        made += error.attempts
+        if (error.attempts > 0 && Exit.isSuccess(yield* Effect.exit(driver.next(error.cause)))) {
+          yield* Metrics.retried(subscription.ident)
+          continue
+        }
+        return yield* Effect.fail(new GaveUp(0, 1, made, error.cause))
+      }
+    })
+
   const session = (whenBusy: RunOptions<any, any>["whenBusy"]) =>
     Effect.scoped(Effect.gen(function*() {
       const subscription = yield* open(consumer, { ...options, whenBusy })
+      yield* redrive(subscription)
+      const parked = parkedOf(yield* subscription.parkedKeys)
       const loop = Effect.gen(function*() {
         const page = yield* subscription.next
         const { events } = subscription.decode(page)
         if (events.length === 0) return yield* subscription.step(page.upTo)
-        yield* (exactlyOnce ? once(subscription, events, page.upTo) : atLeastOnce(subscription, events, page.upTo))
+        yield* (exactlyOnce ? once : atLeastOnce)(subscription, events, page.upTo, parked)
           .pipe(
             Metrics.processing(subscription.ident, events)
           )
@@ -322,7 +484,7 @@ export const run = <X, R>(
 
   const standingBy = (whenBusy: RunOptions<any, any>["whenBusy"]): Effect.Effect<never, any, R> =>
     Effect.catchAll(session(whenBusy), (error) =>
-      error instanceof Reopen
+      error instanceof Reopen || error instanceof Paused
         ? standingBy(whenBusy)
         : error instanceof ConsumerFenced
         ? Effect.zipRight(Effect.logWarning(`${error.message}. Standing by`), standingBy("wait"))

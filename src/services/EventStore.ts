@@ -53,6 +53,8 @@ export interface Look {
   readonly cursor: bigint | undefined
   /** The last id of the window of rows after the position; undefined if there are none, or no window was asked for. */
   readonly bound: bigint | undefined
+  /** Whether the consumer is paused. */
+  readonly paused: boolean
 }
 
 /**
@@ -92,6 +94,7 @@ export interface ClaimRequest {
 export type Claim =
   | { readonly _tag: "Claimed"; readonly epoch: bigint; readonly cursor: bigint }
   | { readonly _tag: "Busy"; readonly owner: string; readonly expiresIn: number }
+  | { readonly _tag: "Paused"; readonly why: string }
   | { readonly _tag: "NotRegistered" }
 
 /**
@@ -106,15 +109,72 @@ export interface Lease {
 }
 
 /**
- * An event that a consumer gave up.
+ * Events that a consumer gave up. Parked: with them, those of the same key that come later.
  *
  * @since 0.1.0
  * @category models
  */
 export interface DeadLetter {
-  readonly id: bigint
+  readonly ids: ReadonlyArray<bigint>
   readonly error: string
   readonly attempts: number
+  readonly parked: boolean
+}
+
+/**
+ * A dead letter as it is stored: the event as a whole, whatever becomes of the log.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Letter {
+  readonly row: StoredEvent
+  readonly error: string
+  readonly attempts: number
+  readonly parked: boolean
+  /** Marked to be delivered again. */
+  readonly redrive: boolean
+  /** Milliseconds since 1970. */
+  readonly failedAt: number
+}
+
+/**
+ * Which letters to read.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Letters {
+  readonly ident: string
+  readonly key?: string | undefined
+  /** Only those marked to be delivered again. */
+  readonly redrive?: boolean | undefined
+}
+
+/**
+ * Which letters to change.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LettersOf {
+  readonly ident: string
+  readonly of: "all" | { readonly key: string } | { readonly ids: ReadonlyArray<bigint> }
+}
+
+/**
+ * What became of a letter that was delivered again: handled, it is deleted; failed, it stays, and so do the parked ones
+ * of its key that follow it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Settled {
+  readonly ident: string
+  readonly epoch: bigint
+  readonly id: bigint
+  readonly key: string | null
+  readonly failed: { readonly error: string; readonly attempts: number } | undefined
 }
 
 /**
@@ -203,6 +263,33 @@ export interface Service {
   readonly step: (step: Step) => Effect.Effect<Stepped, StoreError>
   /** The same in the caller's transaction, as its last statement. */
   readonly stepWithin: (step: Step) => Effect.Effect<Stepped, NotInTransaction | ForeignTransaction | StoreError>
+  /**
+   * Pauses a consumer: its lease ends, its epoch is raised, nobody may claim it until it is resumed. With an epoch only
+   * if that is still its own.
+   */
+  readonly pause: (
+    pause: { readonly ident: string; readonly why: string; readonly epoch: bigint | undefined }
+  ) => Effect.Effect<Stepped, StoreError>
+  /** False if it is not registered. */
+  readonly resume: (ident: string) => Effect.Effect<boolean, StoreError>
+  /** The keys of a consumer's parked events, and how many each has. */
+  readonly parkedKeys: (ident: string) => Effect.Effect<ReadonlyMap<string, number>, StoreError>
+  /** Dead letters by id. */
+  readonly letters: (
+    which: Letters & { readonly after: bigint; readonly limit: number }
+  ) => Effect.Effect<ReadonlyArray<Letter>, StoreError>
+  /**
+   * Marks letters to be delivered again, a parked one with all of its key, and makes a receiver at work start again. How
+   * many are marked now.
+   */
+  readonly redrive: (which: LettersOf) => Effect.Effect<number, StoreError>
+  /** Deletes letters, how many; a receiver at work starts again. */
+  readonly drop: (which: LettersOf) => Effect.Effect<number, StoreError>
+  readonly settle: (settled: Settled) => Effect.Effect<Stepped, StoreError>
+  /** The same in the caller's transaction, as its last statement. */
+  readonly settleWithin: (
+    settled: Settled
+  ) => Effect.Effect<Stepped, NotInTransaction | ForeignTransaction | StoreError>
   /** Whether a client is one of the stream's database, so that its statements join our transactions. */
   readonly owns: (sql: SqlClient.SqlClient) => Effect.Effect<boolean, StoreError>
   /**

@@ -78,9 +78,13 @@ export interface RunOptions<W extends Want | undefined, C extends EventType.Any>
   /**
    * What becomes of an event that the handler cannot do: `stop` (default) ends the run with `HandlerFailed` and leaves the
    * cursor before it; `skip` goes on after a log line; `deadLetter` keeps event, error, attempts and time in the table
-   * `dead_letters`, in the cursor's transaction, and goes on.
+   * `dead_letters`, in the cursor's transaction, and goes on; `parkKey` does that, too, and parks what comes later of the
+   * same key behind it, so that the order by key holds when `Consumers.redrive` delivers them; `pause` leaves the cursor
+   * before the event and pauses the consumer, in all processes, until `Consumers.resume`.
    */
-  readonly poison?: "stop" | "skip" | "deadLetter" | undefined
+  readonly poison?: "stop" | "skip" | "deadLetter" | "parkKey" | "pause" | undefined
+  /** With more parked events than this the consumer is paused. Default 1000. */
+  readonly maxParked?: number | undefined
   /** How many events are handled at a time; those of one key stay in order. Default 1. Not with `exactlyOnce`. */
   readonly concurrency?: number | undefined
   /**

@@ -24,6 +24,7 @@ export interface Key {
 export type Answer<C> =
   | (C & { readonly _tag: "Claimed" })
   | { readonly _tag: "Busy"; readonly owner: string; readonly expiresIn: number }
+  | { readonly _tag: "Paused" }
   | { readonly _tag: "NotRegistered" }
 
 export interface Options<C, E> {
@@ -41,7 +42,7 @@ export interface Held<C> {
 }
 
 /** A claim that was not granted. */
-export type Refusal<C> = Exclude<Answer<C>, { readonly _tag: "Claimed" }>
+export type Refusal<C> = Exclude<Answer<C>, { readonly _tag: "Claimed" | "Paused" }>
 
 export interface Leases<C, E> {
   /** Holds the lease until the scope closes. Fails with the last answer where it cannot be had. */
@@ -136,6 +137,11 @@ export const make = <C, E>(options: Options<C, E>): Effect.Effect<Leases<C, E>, 
             some.unsafeOpen()
             yield* Effect.addFinalizer(() => entries.delete(entry) ? giveBack(key) : Effect.void)
             return { claim: answer, lost: Deferred.await(entry.lost), isLost: () => !entries.has(entry) }
+          }
+          // whoever comes waits until it is resumed
+          if (answer._tag === "Paused") {
+            yield* restore(Effect.sleep(longestWait))
+            continue
           }
           if (answer._tag === "NotRegistered" || whenBusy === "fail") return yield* Effect.fail(answer as Refusal<C>)
           yield* restore(Effect.sleep(Math.min(Math.max(answer.expiresIn, shortestWait), longestWait)))

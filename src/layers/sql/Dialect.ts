@@ -21,6 +21,7 @@ import type {
   Step,
   Stepped
 } from "../../services/EventStore.js"
+import type { LetterStatements } from "./letters.js"
 
 type Run<A> = Effect.Effect<A, SqlError>
 
@@ -34,7 +35,7 @@ export interface Emitted {
 /** Where events are that were looked for by uid: an id if sequenced, null if committed and waiting in the queue. */
 export type Found = ReadonlyMap<string, EventId | null>
 
-export interface Dialect {
+export interface Dialect extends LetterStatements {
   readonly name: "postgres" | "mysql" | "sqlite"
   /** False where the write lock gives ids in commit order by itself. */
   readonly sequenced: boolean
@@ -111,6 +112,8 @@ export const among = (leases: ReadonlyArray<Lease>): string => {
 export const toClaim = (row: Record<string, string | null> | undefined, owner: string): Claim =>
   row === undefined
     ? { _tag: "NotRegistered" }
+    : row.paused !== null
+    ? { _tag: "Paused", why: row.paused! }
     : row.owner === owner
     ? { _tag: "Claimed", epoch: BigInt(row.epoch!), cursor: BigInt(row.cursor_id!) }
     : { _tag: "Busy", owner: row.owner ?? "", expiresIn: Math.max(0, Number(row.expires_in ?? 0)) }
@@ -120,7 +123,7 @@ export const toLeases = (rows: ReadonlyArray<any>): ReadonlyArray<Lease> =>
   rows.map(({ name, owner }) => ({ ident: String(name).slice(leaseName("").length), owner }))
 
 /** What became of a step, by the consumer's row after it. */
-export const toStepped = (row: Record<string, string> | undefined, { epoch }: Step): Stepped =>
+export const toStepped = (row: Record<string, string> | undefined, { epoch }: Pick<Step, "epoch">): Stepped =>
   row === undefined ? "unregistered" : BigInt(row.epoch!) === epoch ? "done" : "fenced"
 
 /** A row of `look`, as every dialect selects it: integers as text. */
@@ -128,7 +131,8 @@ export const toLook = (row: Record<string, string | null>): Look => ({
   generation: Number(row.generation),
   head: BigInt(row.head ?? "0"),
   cursor: row.cursor_id === null ? undefined : BigInt(row.cursor_id!),
-  bound: row.bound === null ? undefined : BigInt(row.bound!)
+  bound: row.bound === null ? undefined : BigInt(row.bound!),
+  paused: row.paused !== null
 })
 
 /** A row of `page`, as every dialect selects it: integers as text. */

@@ -9,6 +9,8 @@ import { hasCode } from "../../internal/sqlError.js"
 import type { Isolation, Start, Step } from "../../services/EventStore.js"
 import type { Dialect } from "./Dialect.js"
 import { among, leaseName, toClaim, toDocument, toIdsByKey, toLeases, toLook, toParams, toStored } from "./Dialect.js"
+import type { Words } from "./letters.js"
+import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 import { packet } from "./packet.js"
 import { stepAlone, stepWithin } from "./step.js"
@@ -37,7 +39,16 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
    ORDER BY e.n`
   const probe = "SAVEPOINT evt_probe; RELEASE SAVEPOINT evt_probe; "
 
+  const words: Words = {
+    text: unicode,
+    asText: (expression) => `CAST(${expression} AS CHAR)`,
+    millis: (column) => `CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', ${column}) DIV 1000 AS CHAR)`,
+    clock: "UTC_TIMESTAMP(3)",
+    locking: " FOR UPDATE"
+  }
+
   return {
+    ...Letters.make(names, words, (conn, texts) => packet(conn, writing, texts)),
     name: "mysql",
     sequenced: true,
 
@@ -164,7 +175,9 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
       Effect.map(
         conn.executeUnprepared(
           `SELECT CAST(m.generation AS CHAR) AS generation, CAST(h.last_id AS CHAR) AS head,
-       CAST(c.last_evt_id AS CHAR) AS cursor_id, ${window === 0 ? "NULL" : bound(names, after, window)} AS bound
+       CAST(c.last_evt_id AS CHAR) AS cursor_id, c.paused, ${
+            window === 0 ? "NULL" : bound(names, after, window)
+          } AS bound
   FROM ${names.meta} m
   JOIN ${names.head} h ON h.one = 1 AND m.one = 1
   LEFT JOIN ${names.consumers} c ON c.ident = ${ident === undefined ? "NULL" : quote(ident)}`,
@@ -230,10 +243,11 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
           `INSERT IGNORE INTO ${names.leases} (name, owner, expires)
 SELECT ${name}, '', UTC_TIMESTAMP(3) FROM ${names.consumers} WHERE ident = ${quote(ident)}`,
           `UPDATE ${names.leases} SET owner = ${quote(owner)}, expires = ${later(ttl)}
- WHERE name = ${name} AND (${force} OR owner = ${quote(owner)} OR expires <= UTC_TIMESTAMP(3))`,
+ WHERE name = ${name} AND EXISTS (SELECT 1 FROM ${names.consumers} WHERE ident = ${quote(ident)} AND paused IS NULL)
+   AND (${force} OR owner = ${quote(owner)} OR expires <= UTC_TIMESTAMP(3))`,
           `UPDATE ${names.consumers} SET epoch = epoch + 1 WHERE ident = ${quote(ident)}
    AND EXISTS (SELECT 1 FROM ${names.leases} l WHERE l.name = ${name} AND l.owner = ${quote(owner)})`,
-          `SELECT CAST(c.epoch AS CHAR) AS epoch, CAST(c.last_evt_id AS CHAR) AS cursor_id, l.owner,
+          `SELECT CAST(c.epoch AS CHAR) AS epoch, CAST(c.last_evt_id AS CHAR) AS cursor_id, c.paused, l.owner,
        CAST(TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(3), l.expires) DIV 1000 AS CHAR) AS expires_in
   FROM ${names.consumers} c LEFT JOIN ${names.leases} l ON l.name = ${name}
  WHERE c.ident = ${quote(ident)}`
@@ -273,11 +287,13 @@ const unicode = (text: string): string =>
 const stepTexts = (names: Names, { deadLetters, epoch, ident, upTo }: Step): ReadonlyArray<string> => [
   `UPDATE ${names.consumers} SET last_evt_id = ${upTo}, updated_at = UTC_TIMESTAMP(3)
  WHERE ident = ${quote(ident)} AND epoch = ${epoch} AND last_evt_id <= ${upTo}`,
-  ...deadLetters.map(({ attempts, error, id }) =>
-    `INSERT IGNORE INTO ${names.deadLetters} (ident, id, uid, type, event_key, key_hash, meta, data, ts, error, attempts)
-SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.ts, ${unicode(error)}, ${attempts}
+  ...deadLetters.map(({ attempts, error, ids, parked }) =>
+    `INSERT IGNORE INTO ${names.deadLetters} (ident, id, uid, type, event_key, key_hash, meta, data, ts, error, attempts, parked)
+SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.ts, ${unicode(error)}, ${attempts}, ${
+      Number(parked)
+    }
   FROM ${names.log} l JOIN ${names.consumers} c ON c.ident = ${quote(ident)} AND c.epoch = ${epoch}
- WHERE l.id = ${id}`
+ WHERE l.id IN (${ids.join(", ")})`
   ),
   `SELECT CAST(epoch AS CHAR) AS epoch FROM ${names.consumers} WHERE ident = ${quote(ident)} FOR UPDATE`
 ]

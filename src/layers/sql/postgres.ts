@@ -7,6 +7,8 @@ import type { EventId } from "../../EventId.js"
 import type { Isolation, Start, Step } from "../../services/EventStore.js"
 import type { Dialect } from "./Dialect.js"
 import { among, leaseName, toClaim, toDocument, toIdsByKey, toLeases, toLook, toParams, toStored } from "./Dialect.js"
+import type { Words } from "./letters.js"
+import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 import { packet } from "./packet.js"
 import { stepAlone, stepWithin } from "./step.js"
@@ -42,7 +44,16 @@ export const make = (names: Names): Dialect => {
     RETURNING xid)
   SELECT min(xid::text) AS xid FROM inserted`
 
+  const words: Words = {
+    text: quote,
+    asText: (expression) => `${expression}::text`,
+    millis: (column) => `floor(extract(epoch FROM ${column}) * 1000)::text`,
+    clock: "clock_timestamp()",
+    locking: " FOR UPDATE"
+  }
+
   return {
+    ...Letters.make(names, words, (conn, texts) => packet(conn, writing, texts)),
     name: "postgres",
     sequenced: true,
 
@@ -132,7 +143,7 @@ export const make = (names: Names): Dialect => {
     look: (conn, { after, ident, window }) =>
       Effect.map(
         packet(conn, reading, [
-          `SELECT m.generation::text, h.last_id::text AS head, c.last_evt_id::text AS cursor_id, ${
+          `SELECT m.generation::text, h.last_id::text AS head, c.last_evt_id::text AS cursor_id, c.paused, ${
             window === 0 ? "NULL" : bound(names, after, window)
           } AS bound
   FROM (SELECT * FROM ${names.meta} LIMIT 1) m
@@ -193,14 +204,14 @@ SELECT ${quote(ident)}, ${start(names, from)} ON CONFLICT (ident) DO NOTHING`,
         packet(conn, writing, [
           `INSERT INTO ${names.leases} AS l (name, owner, expires)
 SELECT ${quote(leaseName(ident))}, ${quote(owner)}, clock_timestamp() + ${interval(ttl)}
-  FROM ${names.consumers} WHERE ident = ${quote(ident)}
+  FROM ${names.consumers} WHERE ident = ${quote(ident)} AND paused IS NULL
     ON CONFLICT (name) DO UPDATE SET owner = EXCLUDED.owner, expires = EXCLUDED.expires
  WHERE ${force} OR l.owner = EXCLUDED.owner OR l.expires <= clock_timestamp()`,
           `UPDATE ${names.consumers} SET epoch = epoch + 1 WHERE ident = ${quote(ident)}
    AND EXISTS (SELECT 1 FROM ${names.leases} l WHERE l.name = ${quote(leaseName(ident))} AND l.owner = ${
             quote(owner)
           })`,
-          `SELECT c.epoch::text, c.last_evt_id::text AS cursor_id, l.owner,
+          `SELECT c.epoch::text, c.last_evt_id::text AS cursor_id, c.paused, l.owner,
        ceil(extract(epoch FROM l.expires - clock_timestamp()) * 1000)::text AS expires_in
   FROM ${names.consumers} c LEFT JOIN ${names.leases} l ON l.name = ${quote(leaseName(ident))}
  WHERE c.ident = ${quote(ident)}`
@@ -235,11 +246,13 @@ const interval = (ms: number): string => `interval '${ms} milliseconds'`
 const stepTexts = (names: Names, { deadLetters, epoch, ident, upTo }: Step): ReadonlyArray<string> => [
   `UPDATE ${names.consumers} SET last_evt_id = ${upTo}, updated_at = clock_timestamp()
  WHERE ident = ${quote(ident)} AND epoch = ${epoch} AND last_evt_id <= ${upTo}`,
-  ...deadLetters.map(({ attempts, error, id }) =>
-    `INSERT INTO ${names.deadLetters} (ident, id, uid, type, event_key, key_hash, meta, data, ts, error, attempts)
-SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.ts, ${quote(error)}, ${attempts}
+  ...deadLetters.map(({ attempts, error, ids, parked }) =>
+    `INSERT INTO ${names.deadLetters} (ident, id, uid, type, event_key, key_hash, meta, data, ts, error, attempts, parked)
+SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.ts, ${quote(error)}, ${attempts}, ${
+      Number(parked)
+    }
   FROM ${names.log} l JOIN ${names.consumers} c ON c.ident = ${quote(ident)} AND c.epoch = ${epoch}
- WHERE l.id = ${id} ON CONFLICT (ident, id) DO NOTHING`
+ WHERE l.id IN (${ids.join(", ")}) ON CONFLICT (ident, id) DO NOTHING`
   ),
   `SELECT epoch::text FROM ${names.consumers} WHERE ident = ${quote(ident)} FOR UPDATE`
 ]

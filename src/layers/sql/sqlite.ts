@@ -26,9 +26,11 @@ import {
   toStored
 } from "./Dialect.js"
 import { now } from "./migrations/sqlite.js"
+import type { Words } from "./letters.js"
+import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 
-/** Only for what was checked against a pattern, or comes out of UUIDs and digits. */
+/** A backslash is nothing special here. */
 const quote = (text: string): string => `'${text.replaceAll("'", "''")}'`
 
 /** `busyTimeout`: what the user's client had, restored once the lock is ours. */
@@ -71,7 +73,20 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
       ? conn.execute(insertOne, toParams(events[0]!), undefined)
       : conn.execute(insertMany, [toDocument(events)], undefined)
 
+  const words: Words = {
+    text: quote,
+    asText: (expression) => `CAST(${expression} AS TEXT)`,
+    millis: (column) => `CAST(${column} AS TEXT)`,
+    clock: now,
+    locking: ""
+  }
+
   return {
+    ...Letters.make(
+      names,
+      words,
+      (conn, texts) => writing(conn, Effect.forEach(texts, (text) => conn.executeUnprepared(text, [], undefined)))
+    ),
     name: "sqlite",
     sequenced: false,
 
@@ -150,7 +165,7 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
       Effect.map(
         conn.execute(
           `SELECT CAST(m.generation AS TEXT) AS generation, CAST(${head} AS TEXT) AS head,
-       CAST(c.last_evt_id AS TEXT) AS cursor_id, ${window === 0 ? "NULL" : bound(names, window)} AS bound
+       CAST(c.last_evt_id AS TEXT) AS cursor_id, c.paused, ${window === 0 ? "NULL" : bound(names, window)} AS bound
   FROM ${names.meta} m
   LEFT JOIN ${names.consumers} c ON c.ident = ?`,
           window === 0 ? [ident ?? null] : [after, after, ident ?? null],
@@ -221,7 +236,7 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
       const name = leaseName(ident)
       const find = Effect.map(
         conn.execute(
-          `SELECT CAST(c.epoch AS TEXT) AS epoch, CAST(c.last_evt_id AS TEXT) AS cursor_id, l.owner,
+          `SELECT CAST(c.epoch AS TEXT) AS epoch, CAST(c.last_evt_id AS TEXT) AS cursor_id, c.paused, l.owner,
        CAST(l.expires - ${now} AS TEXT) AS expires_in
   FROM ${names.consumers} c LEFT JOIN ${names.leases} l ON l.name = ? WHERE c.ident = ?`,
           [name, ident],
@@ -233,7 +248,7 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
         conn,
         Effect.gen(function*() {
           yield* conn.execute(
-            `INSERT INTO ${names.leases} (name, owner, expires) SELECT ?, ?, ${now} + ? FROM ${names.consumers} WHERE ident = ?
+            `INSERT INTO ${names.leases} (name, owner, expires) SELECT ?, ?, ${now} + ? FROM ${names.consumers} WHERE ident = ? AND paused IS NULL
     ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires = excluded.expires
  WHERE ${force} OR owner = excluded.owner OR expires <= ${now}`,
             [name, owner, ttl, ident],
@@ -252,7 +267,9 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
       return Effect.flatMap(
         find,
         (row) =>
-          force || row === undefined || row.owner === null || row.owner === owner || Number(row.expires_in) <= 0
+          row === undefined || row.paused !== null
+            ? Effect.succeed(toClaim(row, owner))
+            : force || row.owner === null || row.owner === owner || Number(row.expires_in) <= 0
             ? take
             : Effect.succeed(toClaim(row, owner))
       )
@@ -292,13 +309,13 @@ const steps = (names: Names, conn: Connection, step: Step): Effect.Effect<Steppe
       [upTo, ident, epoch, upTo],
       undefined
     )
-    for (const { attempts, error, id } of deadLetters) {
+    for (const { attempts, error, ids, parked } of deadLetters) {
       yield* conn.execute(
-        `INSERT OR IGNORE INTO ${names.deadLetters} (ident, id, uid, type, event_key, key_hash, meta, data, ts, error, attempts)
-SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.ts, ?, ?
+        `INSERT OR IGNORE INTO ${names.deadLetters} (ident, id, uid, type, event_key, key_hash, meta, data, ts, error, attempts, parked)
+SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.ts, ?, ?, ?
   FROM ${names.log} l JOIN ${names.consumers} c ON c.ident = ? AND c.epoch = ?
- WHERE l.id = ?`,
-        [error, attempts, ident, epoch, id],
+ WHERE l.id IN (SELECT value FROM json_each(?))`,
+        [error, attempts, Number(parked), ident, epoch, `[${ids.join(", ")}]`],
         undefined
       )
     }

@@ -2,6 +2,7 @@
  * The event store on SQL: the statements of a dialect, run on the right connection, with errors that say what to do.
  */
 import * as SqlClient from "@effect/sql/SqlClient"
+import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -17,7 +18,7 @@ import {
   type UnsupportedDatabase
 } from "../../EventStreamError.js"
 import { classify, hasCode } from "../../internal/sqlError.js"
-import type { Service as EventStore, Where } from "../../services/EventStore.js"
+import type { Service as EventStore, Stepped, Where } from "../../services/EventStore.js"
 import * as Append from "./append.js"
 import { detached } from "./Database.js"
 import { open, type OpenOptions } from "./open.js"
@@ -96,6 +97,18 @@ export const make = (
           )
       )
 
+    /** A statement of the caller's transaction that decides whether it may commit. */
+    const within = (f: (conn: Connection) => Effect.Effect<Stepped, SqlError>): ReturnType<EventStore["stepWithin"]> =>
+      Effect.flatMap(
+        Effect.mapError(database.ambient, storeError("step")),
+        (ambient): ReturnType<EventStore["stepWithin"]> =>
+          ambient._tag === "None"
+            ? Effect.fail(new NotInTransaction({ operation: "step" }))
+            : ambient._tag === "Foreign"
+            ? Effect.fail(new ForeignTransaction({ operation: "step" }))
+            : Effect.mapError(f(ambient.transaction[0]), storeError("step"))
+      )
+
     return {
       stream,
       sequenced: dialect.sequenced,
@@ -118,16 +131,15 @@ export const make = (
       release: (leases) =>
         leases.length === 0 ? Effect.void : run("release", database.reserved((conn) => dialect.release(conn, leases))),
       step: (step) => run("step", database.reserved((conn) => dialect.step(conn, step))),
-      stepWithin: (step) =>
-        Effect.flatMap(
-          Effect.mapError(database.ambient, storeError("step")),
-          (ambient): ReturnType<EventStore["stepWithin"]> =>
-            ambient._tag === "None"
-              ? Effect.fail(new NotInTransaction({ operation: "step" }))
-              : ambient._tag === "Foreign"
-              ? Effect.fail(new ForeignTransaction({ operation: "step" }))
-              : Effect.mapError(dialect.stepWithin(ambient.transaction[0], step), storeError("step"))
-        ),
+      stepWithin: (step) => within((conn) => dialect.stepWithin(conn, step)),
+      pause: (pause) => run("pause", database.reserved((conn) => dialect.pause(conn, pause))),
+      resume: (ident) => run("resume", database.reserved((conn) => dialect.resume(conn, ident))),
+      parkedKeys: (ident) => run("parkedKeys", database.reserved((conn) => dialect.parkedKeys(conn, ident))),
+      letters: (which) => run("deadLetters", database.reserved((conn) => dialect.letters(conn, which))),
+      redrive: (which) => run("redrive", database.reserved((conn) => dialect.redrive(conn, which))),
+      drop: (which) => run("drop", database.reserved((conn) => dialect.drop(conn, which))),
+      settle: (settled) => run("settle", database.reserved((conn) => dialect.settle(conn, settled))),
+      settleWithin: (settled) => within((conn) => dialect.settleWithin(conn, settled)),
       owns: (sql) => Effect.mapError(database.owns(sql), storeError("owns")),
       hint,
       changes: dialect.changes === undefined || options.reader === undefined

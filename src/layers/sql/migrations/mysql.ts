@@ -58,6 +58,7 @@ const tables = (names: Names) => [
     ident         VARCHAR(64) ${ascii} NOT NULL PRIMARY KEY,
     last_evt_id   BIGINT               NOT NULL,
     epoch         BIGINT               NOT NULL DEFAULT 0,
+    paused        LONGTEXT ${unicode}  NULL,
     registered_at DATETIME(3)          NOT NULL DEFAULT (UTC_TIMESTAMP(3)),
     updated_at    DATETIME(3)          NOT NULL DEFAULT (UTC_TIMESTAMP(3))
   ) ENGINE = InnoDB`,
@@ -79,6 +80,7 @@ const tables = (names: Names) => [
     error     LONGTEXT ${unicode}     NOT NULL,
     attempts  INT                     NOT NULL,
     parked    TINYINT                 NOT NULL DEFAULT 0,
+    redrive   TINYINT                 NOT NULL DEFAULT 0,
     failed_at DATETIME(3)             NOT NULL DEFAULT (UTC_TIMESTAMP(3)),
     PRIMARY KEY (ident, id)
   ) ENGINE = InnoDB`

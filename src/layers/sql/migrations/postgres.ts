@@ -60,6 +60,7 @@ const tables = (names: Names) => [
     ident         varchar(64) PRIMARY KEY,
     last_evt_id   bigint      NOT NULL,
     epoch         bigint      NOT NULL DEFAULT 0,
+    paused        text,
     registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at    timestamptz NOT NULL DEFAULT clock_timestamp()
   ) WITH (fillfactor = 50)`,
@@ -80,7 +81,8 @@ const tables = (names: Names) => [
     ts        timestamptz(3) NOT NULL,
     error     text           NOT NULL,
     attempts  integer        NOT NULL,
-    parked    boolean        NOT NULL DEFAULT false,
+    parked    smallint       NOT NULL DEFAULT 0,
+    redrive   smallint       NOT NULL DEFAULT 0,
     failed_at timestamptz    NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (ident, id)
   )`

@@ -37,6 +37,7 @@ const tables = (names: Names) => [
     ident         TEXT    PRIMARY KEY,
     last_evt_id   INTEGER NOT NULL,
     epoch         INTEGER NOT NULL DEFAULT 0,
+    paused        TEXT,
     registered_at INTEGER NOT NULL DEFAULT (${now}),
     updated_at    INTEGER NOT NULL DEFAULT (${now})
   ) WITHOUT ROWID`,
@@ -58,6 +59,7 @@ const tables = (names: Names) => [
     error     TEXT    NOT NULL,
     attempts  INTEGER NOT NULL,
     parked    INTEGER NOT NULL DEFAULT 0,
+    redrive   INTEGER NOT NULL DEFAULT 0,
     failed_at INTEGER NOT NULL DEFAULT (${now}),
     PRIMARY KEY (ident, id)
   )`

@@ -1,0 +1,194 @@
+/**
+ * Dead letters and pauses: statements that differ between the dialects by a few words only, so they are written once.
+ *
+ * Rows are locked in the order lease, consumer, letters everywhere. What an administrator does raises the consumer's
+ * epoch and takes its lease away: a receiver at work cannot commit on what it knew before, it starts again.
+ */
+import type { Connection } from "@effect/sql/SqlConnection"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import type { EventId } from "../../EventId.js"
+import type { Letter, Letters, LettersOf, Settled, Stepped } from "../../services/EventStore.js"
+import type { Rows } from "./Database.js"
+import { leaseName, toStepped } from "./Dialect.js"
+import type { Names } from "./names.js"
+
+/** The words in which the dialects differ. */
+export interface Words {
+  /** Any text as a literal. */
+  readonly text: (value: string) => string
+  /** An expression as text. */
+  readonly asText: (expression: string) => string
+  /** A time as milliseconds since 1970, as text. */
+  readonly millis: (column: string) => string
+  readonly clock: string
+  /** What locks the rows of a SELECT. */
+  readonly locking: string
+}
+
+type Run<A> = Effect.Effect<A, SqlError>
+
+/** Runs statements as one transaction; the rows of each. */
+type Transact = (conn: Connection, texts: ReadonlyArray<string>) => Run<ReadonlyArray<Rows>>
+
+export interface LetterStatements {
+  readonly pause: (
+    conn: Connection,
+    pause: { readonly ident: string; readonly why: string; readonly epoch: bigint | undefined }
+  ) => Run<Stepped>
+  readonly resume: (conn: Connection, ident: string) => Run<boolean>
+  readonly parkedKeys: (conn: Connection, ident: string) => Run<ReadonlyMap<string, number>>
+  readonly letters: (
+    conn: Connection,
+    which: Letters & { readonly after: bigint; readonly limit: number }
+  ) => Run<ReadonlyArray<Letter>>
+  readonly redrive: (conn: Connection, which: LettersOf) => Run<number>
+  readonly drop: (conn: Connection, which: LettersOf) => Run<number>
+  readonly settle: (conn: Connection, settled: Settled) => Run<Stepped>
+  readonly settleWithin: (conn: Connection, settled: Settled) => Run<Stepped>
+}
+
+export const make = (names: Names, words: Words, transact: Transact): LetterStatements => {
+  const { asText, clock, locking, millis, text } = words
+  const consumer = (ident: string) => `ident = ${text(ident)}`
+  const dropLease = (ident: string) => `DELETE FROM ${names.leases} WHERE name = ${text(leaseName(ident))}`
+  const raiseEpoch = (ident: string) => `UPDATE ${names.consumers} SET epoch = epoch + 1 WHERE ${consumer(ident)}`
+  const epochOf = (ident: string) =>
+    `SELECT ${asText("epoch")} AS epoch, paused FROM ${names.consumers} WHERE ${consumer(ident)}${locking}`
+
+  const among = ({ ident, of }: LettersOf): string =>
+    `${consumer(ident)}${
+      of === "all" ? "" : "key" in of ? ` AND event_key = ${text(of.key)}` : ` AND id IN (${of.ids.join(", ")})`
+    }`
+
+  /** A parked event with the others of its key: their order is kept. MySQL wants the inner SELECT wrapped. */
+  const withItsKey = (which: LettersOf): string =>
+    which.of === "all"
+      ? among(which)
+      : `${consumer(which.ident)} AND ((${among(which)}) OR (parked = 1 AND event_key IN (
+    SELECT k.event_key FROM (SELECT event_key FROM ${names.deadLetters} WHERE ${among(which)} AND parked = 1) k)))`
+
+  const settling = ({ epoch, failed, id, ident, key }: Settled): ReadonlyArray<string> => {
+    const mine = `${consumer(ident)} AND EXISTS (
+    SELECT 1 FROM ${names.consumers} c WHERE c.ident = ${text(ident)} AND c.epoch = ${epoch})`
+    return [
+      `UPDATE ${names.consumers} SET updated_at = ${clock} WHERE ${consumer(ident)} AND epoch = ${epoch}`,
+      ...(failed === undefined
+        ? [`DELETE FROM ${names.deadLetters} WHERE id = ${id} AND ${mine}`]
+        : [
+          `UPDATE ${names.deadLetters} SET redrive = 0, error = ${
+            text(failed.error)
+          }, attempts = attempts + ${failed.attempts}, failed_at = ${clock} WHERE id = ${id} AND ${mine}`,
+          // those that follow it stay where they are
+          ...(key === null
+            ? []
+            : [
+              `UPDATE ${names.deadLetters} SET redrive = 0 WHERE parked = 1 AND event_key = ${
+                text(key)
+              } AND id > ${id} AND ${mine}`
+            ])
+        ]),
+      epochOf(ident)
+    ]
+  }
+  const settled = (results: ReadonlyArray<Rows>, { epoch }: Settled) =>
+    toStepped(results[results.length - 1]![0], { epoch })
+
+  return {
+    pause: (conn, { epoch, ident, why }) =>
+      Effect.map(
+        transact(conn, [
+          `${dropLease(ident)}${
+            epoch === undefined
+              ? ""
+              : ` AND EXISTS (SELECT 1 FROM ${names.consumers} c WHERE c.ident = ${text(ident)} AND c.epoch = ${epoch})`
+          }`,
+          `UPDATE ${names.consumers} SET paused = ${text(why)}, epoch = epoch + 1 WHERE ${consumer(ident)}${
+            epoch === undefined ? "" : ` AND epoch = ${epoch}`
+          }`,
+          epochOf(ident)
+        ]),
+        ([, , rows]): Stepped => {
+          const row = rows![0]
+          if (row === undefined) return "unregistered"
+          return epoch === undefined || BigInt(row.epoch) === epoch + 1n ? "done" : "fenced"
+        }
+      ),
+
+    resume: (conn, ident) =>
+      Effect.map(
+        transact(conn, [`UPDATE ${names.consumers} SET paused = NULL WHERE ${consumer(ident)}`, epochOf(ident)]),
+        ([, rows]) => rows!.length > 0
+      ),
+
+    parkedKeys: (conn, ident) =>
+      Effect.map(
+        transact(conn, [
+          `SELECT event_key, ${asText("COUNT(*)")} AS n FROM ${names.deadLetters}
+ WHERE ${consumer(ident)} AND parked = 1 AND event_key IS NOT NULL GROUP BY event_key`
+        ]),
+        ([rows]) => new Map(rows!.map((row) => [row.event_key, Number(row.n)]))
+      ),
+
+    letters: (conn, { after, ident, key, limit, redrive }) =>
+      Effect.map(
+        transact(conn, [
+          `SELECT ${asText("id")} AS id, ${asText("uid")} AS uid, type, event_key, ${asText("meta")} AS meta,
+       ${asText("data")} AS data, ${millis("ts")} AS ts, error, ${asText("attempts")} AS attempts,
+       ${asText("parked")} AS parked, ${asText("redrive")} AS redrive, ${millis("failed_at")} AS failed_at
+  FROM ${names.deadLetters} l
+ WHERE ${consumer(ident)} AND l.id > ${after}${key === undefined ? "" : ` AND event_key = ${text(key)}`}${
+            redrive === true ? " AND redrive = 1" : ""
+          }
+ ORDER BY l.id LIMIT ${limit}`
+        ]),
+        ([rows]) =>
+          rows!.map((row): Letter => ({
+            row: {
+              id: BigInt(row.id) as EventId,
+              uid: row.uid,
+              type: row.type,
+              key: row.event_key,
+              meta: row.meta,
+              data: row.data,
+              ts: Number(row.ts)
+            },
+            error: row.error,
+            attempts: Number(row.attempts),
+            parked: row.parked === "1",
+            redrive: row.redrive === "1",
+            failedAt: Number(row.failed_at)
+          }))
+      ),
+
+    redrive: (conn, which) =>
+      Effect.map(
+        transact(conn, [
+          dropLease(which.ident),
+          raiseEpoch(which.ident),
+          `UPDATE ${names.deadLetters} SET redrive = 1 WHERE ${withItsKey(which)}`,
+          `SELECT ${asText("COUNT(*)")} AS n FROM ${names.deadLetters} WHERE ${consumer(which.ident)} AND redrive = 1`
+        ]),
+        (results) => Number(results[3]![0].n)
+      ),
+
+    drop: (conn, which) =>
+      Effect.map(
+        transact(conn, [
+          dropLease(which.ident),
+          raiseEpoch(which.ident),
+          `SELECT ${asText("COUNT(*)")} AS n FROM ${names.deadLetters} WHERE ${among(which)}`,
+          `DELETE FROM ${names.deadLetters} WHERE ${among(which)}`
+        ]),
+        (results) => Number(results[2]![0].n)
+      ),
+
+    settle: (conn, of) => Effect.map(transact(conn, settling(of)), (results) => settled(results, of)),
+
+    settleWithin: (conn, of) =>
+      Effect.map(
+        Effect.forEach(settling(of), (statement) => conn.executeUnprepared(statement, [], undefined)),
+        (results) => settled(results, of)
+      )
+  }
+}
