@@ -2,17 +2,12 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type { EventStream, Generator, Poller, Pusher, Sequencer } from "../../src/index.js"
+import type { EventStream } from "../../src/index.js"
 import * as Mysql from "../../src/mysql.js"
 import * as Pg from "../../src/pg.js"
 import * as Sqlite from "../../src/sqlite.js"
 
-export type Services =
-  | Generator.Generator
-  | Poller.Poller
-  | Pusher.Pusher
-  | Sequencer.Sequencer
-  | SqlClient.SqlClient
+export type Services = EventStream.Services | SqlClient.SqlClient
 
 const kindOf = (url: string) =>
   /^postgres(ql)?:/.test(url) ? "postgres" : /^(mysql|mariadb):/.test(url) ? "mysql" : "sqlite"

@@ -16,11 +16,13 @@ import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { InvalidOption, type SchemaMismatch, StoreError, type UnsupportedDatabase } from "../EventStreamError.js"
+import * as ConsumersService from "../services/Consumers.js"
 import type { Service as EventStore } from "../services/EventStore.js"
 import * as GeneratorService from "../services/Generator.js"
 import * as PollerService from "../services/Poller.js"
 import * as PusherService from "../services/Pusher.js"
 import * as SequencerService from "../services/Sequencer.js"
+import * as Consumers from "./Consumers.js"
 import * as Generator from "./Generator.js"
 import * as Poller from "./Poller.js"
 import * as Pusher from "./Pusher.js"
@@ -91,6 +93,7 @@ export interface Service {
   readonly poller: PollerService.Service
   readonly pusher: PusherService.Service
   readonly sequencer: SequencerService.Service
+  readonly consumers: ConsumersService.Service
 }
 
 /**
@@ -149,7 +152,8 @@ export const make = (
       generator: yield* Generator.make(store, { maxDataBytes }),
       poller,
       pusher: yield* Pusher.make(store, reader, poller, { idle: options.pusher?.idle, ttl }),
-      sequencer: Sequencer.make(store)
+      sequencer: Sequencer.make(store),
+      consumers: Consumers.make(store, reader)
     }
   })
 
@@ -180,7 +184,20 @@ export const migrate = (
   )
 
 /**
- * The default stream: `Generator`, `Poller`, `Pusher` and `Sequencer` on the `SqlClient` in the context.
+ * The Tags of the default stream.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Services =
+  | GeneratorService.Generator
+  | PollerService.Poller
+  | PusherService.Pusher
+  | SequencerService.Sequencer
+  | ConsumersService.Consumers
+
+/**
+ * The default stream: `Generator`, `Poller`, `Pusher`, `Sequencer` and `Consumers` on the `SqlClient` in the context.
  *
  * @since 0.1.0
  * @category layers
@@ -188,16 +205,17 @@ export const migrate = (
 export const layer = (
   options?: Options
 ): Layer.Layer<
-  GeneratorService.Generator | PollerService.Poller | PusherService.Pusher | SequencerService.Sequencer,
+  Services,
   OpenError,
   SqlClient.SqlClient
 > =>
   Layer.scopedContext(
-    Effect.map(make(options), ({ generator, poller, pusher, sequencer }) =>
+    Effect.map(make(options), ({ consumers, generator, poller, pusher, sequencer }) =>
       Context.make(GeneratorService.Generator, generator).pipe(
         Context.add(PollerService.Poller, poller),
         Context.add(PusherService.Pusher, pusher),
-        Context.add(SequencerService.Sequencer, sequencer)
+        Context.add(SequencerService.Sequencer, sequencer),
+        Context.add(ConsumersService.Consumers, consumers)
       ))
   )
 
