@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { describe, expect, it } from "vitest"
 import { EventStream, Generator } from "../src/index.js"
+import * as Migrate from "../src/layers/sql/migrate.js"
 import * as Names from "../src/layers/sql/names.js"
 import * as MysqlSteps from "../src/layers/sql/migrations/mysql.js"
 import * as PostgresSteps from "../src/layers/sql/migrations/postgres.js"
@@ -84,7 +85,7 @@ onEach("Migrations", ({ backend, db, prefix, run }) => {
   it("tables of a later version than the next one are refused", async () => {
     const p = prefix()
     await run(Effect.void, { prefix: p })
-    await db().query(`INSERT INTO ${p}migrations (id, name) VALUES (3, 'next')`)
+    await db().query(`INSERT INTO ${p}migrations (id, name) VALUES (${Migrate.expected + 1}, 'next')`)
     await run(works, { prefix: p, migrate: "check" })
     await db().query(`INSERT INTO ${p}migrations (id, name) VALUES (9, 'later')`)
     await expect(run(Effect.void, { prefix: p })).rejects.toThrow(/schema version 9.*Update effect-eventstream/)

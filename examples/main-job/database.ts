@@ -36,6 +36,9 @@ const tables = [
   "consumers",
   "leases",
   "dead_letters",
+  "generations",
+  "retention",
+  "audit",
   "migrations"
 ]
 

@@ -23,22 +23,34 @@ export interface Step {
 
 type Kind = Dialect["name"]
 
-const stepsOf = (kind: Kind, names: Names): ReadonlyArray<Step> =>
-  kind === "postgres"
-    ? PostgresSteps.steps(names)
-    : kind === "mysql"
-    ? MysqlSteps.steps(names)
-    : SqliteSteps.steps(names)
+/** A set of tables with a version. */
+export interface Schema {
+  /** The table that records the steps that were run, qualified. */
+  readonly ledger: string
+  readonly steps: ReadonlyArray<Step>
+  /** Names it in the whole server: runs of the same one wait for each other. */
+  readonly lock: string
+}
+
+/** The active area of a stream. */
+export const stream = (kind: Kind, names: Names, schema: string): Schema => ({
+  ledger: names.migrations,
+  lock: `evt:${schema}.${names.prefix}`,
+  steps: (kind === "postgres" ? PostgresSteps : kind === "mysql" ? MysqlSteps : SqliteSteps).steps(names)
+})
 
 /** The schema version that this version of the library writes. It works on the next one, too. */
-export const expected = 2
+export const expected = 3
 
 let asked = 0
 
 /** The version that is there; null without tables. */
-export const version = (conn: Connection, names: Names): Effect.Effect<number | null, SqlError> =>
+export const version = (
+  conn: Connection,
+  { ledger }: Pick<Schema, "ledger">
+): Effect.Effect<number | null, SqlError> =>
   // a text of its own each time: @effect/sql-sqlite-node remembers for minutes that a text could not be prepared
-  conn.execute(`SELECT max(id) AS id FROM ${names.migrations} /* ${++asked} */`, [], undefined).pipe(
+  conn.execute(`SELECT max(id) AS id FROM ${ledger} /* ${++asked} */`, [], undefined).pipe(
     Effect.map(([row]) => row.id === null ? null : Number(row.id)),
     Effect.catchIf(isMissingTable, () => Effect.succeed(null))
   )
@@ -47,26 +59,36 @@ const isMissingTable = (error: SqlError): boolean =>
   hasCode(error, "42P01") || hasCode(error, "3F000") || hasCode(error, 1146) ||
   /no such table/.test(String((error.cause as Error | undefined)?.message))
 
-export const run = (kind: Kind, conn: Connection, names: Names, schema: string): Effect.Effect<void, SqlError> =>
-  kind === "mysql" ? runMysql(conn, names, schema) : runTransactional(kind, conn, names, schema)
+export const run = (kind: Kind, conn: Connection, schema: Schema): Effect.Effect<void, SqlError> =>
+  kind === "mysql" ? runMysql(conn, schema) : runTransactional(kind, conn, schema)
 
 const text = (conn: Connection, sql: string) => conn.executeUnprepared(sql, [], undefined)
 
-const ledger = (names: Names) =>
-  `CREATE TABLE IF NOT EXISTS ${names.migrations} (
+/** MySQL and SQLite know no ADD COLUMN IF NOT EXISTS: the column of a run that was killed is there. */
+const statement = (kind: Kind, conn: Connection, sql: string) =>
+  Effect.catchIf(
+    // what @effect/sql-sqlite-node cannot prepare it fails with here only
+    kind === "sqlite" ? conn.execute(sql, [], undefined) : text(conn, sql),
+    (error) =>
+      hasCode(error, 1060) || /duplicate column name/.test(String((error.cause as Error | undefined)?.message)),
+    () => Effect.void
+  )
+
+const createLedger = ({ ledger }: Schema) =>
+  `CREATE TABLE IF NOT EXISTS ${ledger} (
     id   INTEGER      NOT NULL PRIMARY KEY,
     name VARCHAR(100) NOT NULL
   )`
 
-const record = (names: Names, step: Step) =>
-  `INSERT INTO ${names.migrations} (id, name) VALUES (${step.id}, '${step.name}')`
+const record = ({ ledger }: Schema, step: Step) =>
+  `INSERT INTO ${ledger} (id, name) VALUES (${step.id}, '${step.name}')`
 
 /** DDL is transactional there: a step and its record are one. */
-const runTransactional = (kind: Kind, conn: Connection, names: Names, schema: string) => {
+const runTransactional = (kind: Kind, conn: Connection, schema: Schema) => {
   const begin = kind === "postgres"
     ? [
       "BEGIN ISOLATION LEVEL READ COMMITTED",
-      `SELECT pg_advisory_xact_lock(hashtextextended('evt:${schema}.${names.prefix}', 0))`
+      `SELECT pg_advisory_xact_lock(hashtextextended('${schema.lock}', 0))`
     ]
     : ["BEGIN IMMEDIATE"]
   const transaction = <A>(body: Effect.Effect<A, SqlError>) =>
@@ -76,29 +98,29 @@ const runTransactional = (kind: Kind, conn: Connection, names: Names, schema: st
       Effect.tapErrorCause(() => Effect.ignore(text(conn, "ROLLBACK")))
     )
   return Effect.gen(function*() {
-    yield* transaction(text(conn, ledger(names)))
-    for (const step of stepsOf(kind, names)) {
+    yield* transaction(text(conn, createLedger(schema)))
+    for (const step of schema.steps) {
       yield* transaction(Effect.gen(function*() {
-        if (((yield* version(conn, names)) ?? 0) >= step.id) return
-        for (const sql of step.statements) yield* text(conn, sql)
-        yield* text(conn, record(names, step))
+        if (((yield* version(conn, schema)) ?? 0) >= step.id) return
+        for (const sql of step.statements) yield* statement(kind, conn, sql)
+        yield* text(conn, record(schema, step))
       }))
     }
   })
 }
 
-const runMysql = (conn: Connection, names: Names, schema: string) => {
-  const lock = `MD5('evt:${schema}.${names.prefix}')`
+const runMysql = (conn: Connection, schema: Schema) => {
+  const lock = `MD5('${schema.lock}')`
   return Effect.acquireUseRelease(
     Effect.repeat(text(conn, `SELECT GET_LOCK(${lock}, 10) AS got`), { until: ([row]) => Number(row.got) === 1 }),
     () =>
       Effect.gen(function*() {
-        yield* text(conn, ledger(names))
-        const found = (yield* version(conn, names)) ?? 0
-        for (const step of stepsOf("mysql", names)) {
+        yield* text(conn, createLedger(schema))
+        const found = (yield* version(conn, schema)) ?? 0
+        for (const step of schema.steps) {
           if (found >= step.id) continue
-          for (const sql of step.statements) yield* text(conn, sql)
-          yield* text(conn, record(names, step))
+          for (const sql of step.statements) yield* statement("mysql", conn, sql)
+          yield* text(conn, record(schema, step))
         }
       }),
     () => Effect.ignore(text(conn, `SELECT RELEASE_LOCK(${lock})`))

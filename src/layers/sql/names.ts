@@ -12,6 +12,9 @@ export interface Names {
   readonly consumers: string
   readonly leases: string
   readonly deadLetters: string
+  readonly generations: string
+  readonly retention: string
+  readonly audit: string
   readonly migrations: string
   /** Routines of PostgreSQL and MySQL/MariaDB. */
   readonly move: string
@@ -35,6 +38,9 @@ export const make = (schema: string, prefix: string, quote: (identifier: string)
     consumers: of("consumers"),
     leases: of("leases"),
     deadLetters: of("dead_letters"),
+    generations: of("generations"),
+    retention: of("retention"),
+    audit: of("audit"),
     migrations: of("migrations"),
     move: of("move"),
     sequence: of("sequence"),

@@ -5,12 +5,13 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
-import { InvalidOption, SchemaMismatch, UnsupportedDatabase } from "../../EventStreamError.js"
+import { type InvalidOption, SchemaMismatch, type UnsupportedDatabase } from "../../EventStreamError.js"
 import * as Database from "./Database.js"
+import { check, detect, type Found } from "./detect.js"
 import type { Dialect } from "./Dialect.js"
 import * as Migrate from "./migrate.js"
 import * as Mysql from "./mysql.js"
-import * as Names from "./names.js"
+import type * as Names from "./names.js"
 import * as Postgres from "./postgres.js"
 import * as Sqlite from "./sqlite.js"
 
@@ -30,98 +31,56 @@ export interface Opened {
   readonly stream: string
 }
 
-/** What the connection is of, before any table is touched. */
-const detect = (
-  sql: SqlClient.SqlClient,
-  conn: Connection,
-  options: OpenOptions
-): Effect.Effect<
-  { readonly dialect: Dialect; readonly names: Names.Names; readonly schema: string },
-  SqlError | UnsupportedDatabase
-> => {
-  const unsupported = (found: string, expected: string) => Effect.fail(new UnsupportedDatabase({ found, expected }))
-  const one = (text: string) => Effect.map(conn.execute(text, [], undefined), ([row]) => row)
-  return sql.onDialectOrElse({
-    pg: () =>
-      Effect.gen(function*() {
-        const row = yield* one("SELECT current_setting('server_version_num') AS version, current_schema() AS schema")
-        if (Number(row.version) < 130000) {
-          return yield* unsupported(`PostgreSQL ${row.version}`, "PostgreSQL 13 or later")
-        }
-        const schema = options.schema ?? row.schema ?? "public"
-        const names = Names.make(schema, options.prefix, Names.doubleQuotes)
-        return { dialect: Postgres.make(names), names, schema }
-      }),
-    mysql: () =>
-      Effect.gen(function*() {
-        const row = yield* one("SELECT VERSION() AS version, DATABASE() AS db")
-        const version: string = row.version
-        const flavour = /mariadb/i.test(version) ? "MariaDB" : "MySQL"
-        if (!atLeast(version, flavour === "MariaDB" ? [10, 6, 0] : [8, 0, 19])) {
-          return yield* unsupported(`${flavour} ${version}`, "MariaDB 10.6 or MySQL 8.0.19 or later")
-        }
-        const schema = options.schema ?? row.db
-        const names = Names.make(schema, options.prefix, Names.backticks)
-        return { dialect: Mysql.make(names, flavour), names, schema }
-      }),
-    sqlite: () =>
-      Effect.gen(function*() {
-        const { version } = yield* one("SELECT sqlite_version() AS version")
-        if (!atLeast(version, [3, 35, 0])) return yield* unsupported(`SQLite ${version}`, "SQLite 3.35 or later")
-        const row = yield* one("PRAGMA busy_timeout")
-        const names = Names.make("main", options.prefix, Names.doubleQuotes)
-        return { dialect: Sqlite.make(names, Number(row.timeout)), names, schema: "main" }
-      }),
-    orElse: () => unsupported("This SqlClient's database", "PostgreSQL, MySQL, MariaDB or SQLite")
-  })
-}
-
-const atLeast = (version: string, wanted: readonly [number, number, number]): boolean => {
-  const found = version.match(/\d+/g)?.map(Number) ?? []
-  for (let i = 0; i < 3; i++) {
-    if ((found[i] ?? 0) !== wanted[i]) return (found[i] ?? 0) > wanted[i]!
+const dialectOf = (found: Found): Dialect => {
+  switch (found.kind) {
+    case "postgres":
+      return Postgres.make(found.names)
+    case "mysql":
+      return Mysql.make(found.names, found.flavour)
+    case "sqlite":
+      return Sqlite.make(found.names, found.busyTimeout)
   }
-  return true
 }
 
-const identifierPattern = /^[A-Za-z_][A-Za-z0-9_$-]{0,62}$/
+/** Brings tables up to date where that is wanted; fails where they do not fit. */
+export const checkSchema = (
+  database: Database.Database,
+  kind: Dialect["name"],
+  schema: Migrate.Schema,
+  options: Pick<OpenOptions, "migrate" | "prefix"> & { readonly expected: number }
+): Effect.Effect<void, SqlError | SchemaMismatch> =>
+  Effect.gen(function*() {
+    const { expected } = options
+    let found = yield* database.reserved((conn) => Migrate.version(conn, schema))
+    if (options.migrate === "auto" && (found === null || found < expected)) {
+      yield* database.reserved((conn) => Migrate.run(kind, conn, schema))
+      found = yield* database.reserved((conn) => Migrate.version(conn, schema))
+    }
+    if (found === expected || found === expected + 1) return
+    return yield* new SchemaMismatch({
+      prefix: options.prefix,
+      found,
+      expected,
+      hint: found !== null && found > expected
+        ? "Update effect-eventstream."
+        : "Run EventStream.migrate with a role that may create tables, or build the layer with { migrate: \"auto\" }."
+    })
+  })
 
 export const open = (
   options: OpenOptions
 ): Effect.Effect<Opened, SqlError | UnsupportedDatabase | SchemaMismatch | InvalidOption> =>
   Effect.gen(function*() {
-    if (!Names.prefixPattern.test(options.prefix)) {
-      return yield* new InvalidOption({
-        option: "prefix",
-        value: JSON.stringify(options.prefix),
-        expected: `of the form ${Names.prefixPattern.source}`
-      })
-    }
-    if (options.schema !== undefined && !identifierPattern.test(options.schema)) {
-      return yield* new InvalidOption({
-        option: "schema",
-        value: JSON.stringify(options.schema),
-        expected: `of the form ${identifierPattern.source}`
-      })
-    }
+    yield* check(options)
     const sql = options.sql.withoutTransforms()
     const database = yield* Database.make({ sql, reader: options.reader })
-    const { dialect, names, schema } = yield* database.reserved((conn) => detect(sql, conn, options))
-    let found = yield* database.reserved((conn) => Migrate.version(conn, names))
-    if (options.migrate === "auto" && (found === null || found < Migrate.expected)) {
-      yield* database.reserved((conn) => Migrate.run(dialect.name, conn, names, schema))
-      found = yield* database.reserved((conn) => Migrate.version(conn, names))
-    }
-    if (found !== Migrate.expected && found !== Migrate.expected + 1) {
-      return yield* new SchemaMismatch({
-        prefix: options.prefix,
-        found,
-        expected: Migrate.expected,
-        hint: found !== null && found > Migrate.expected
-          ? "Update effect-eventstream."
-          : "Run EventStream.migrate with a role that may create tables, or build the layer with { migrate: \"auto\" }."
-      })
-    }
+    const found = yield* database.reserved((conn) => detect(sql, conn, options))
+    const { names } = found
+    const dialect = dialectOf(found)
+    yield* checkSchema(database, found.kind, Migrate.stream(found.kind, names, found.schema), {
+      ...options,
+      expected: Migrate.expected
+    })
     const readStream = (conn: Connection) =>
       Effect.map(conn.execute(`SELECT stream FROM ${names.meta}`, [], undefined), ([row]) => String(row?.stream))
     const stream = yield* database.reserved(readStream)

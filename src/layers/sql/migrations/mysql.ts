@@ -8,7 +8,8 @@ import type { Step } from "../migrate.js"
 
 export const steps = (names: Names): ReadonlyArray<Step> => [
   { id: 1, name: "tables", statements: tables(names) },
-  { id: 2, name: "routines", statements: routines(names) }
+  { id: 2, name: "routines", statements: routines(names) },
+  { id: 3, name: "administration", statements: administration(names) }
 ]
 
 const ascii = "CHARACTER SET ascii COLLATE ascii_bin"
@@ -83,6 +84,34 @@ const tables = (names: Names) => [
     redrive   TINYINT                 NOT NULL DEFAULT 0,
     failed_at DATETIME(3)             NOT NULL DEFAULT (UTC_TIMESTAMP(3)),
     PRIMARY KEY (ident, id)
+  ) ENGINE = InnoDB`
+]
+
+const administration = (names: Names) => [
+  // no IF NOT EXISTS for columns on MySQL: that it is there already is no error of a step
+  `ALTER TABLE ${names.consumers} ADD COLUMN exclusive TINYINT NOT NULL DEFAULT 0`,
+  // ids above after_id are of that generation, up to the after_id of the next one
+  `CREATE TABLE IF NOT EXISTS ${names.generations} (
+    generation INT         NOT NULL PRIMARY KEY,
+    after_id   BIGINT      NOT NULL,
+    since      DATETIME(3) NOT NULL DEFAULT (UTC_TIMESTAMP(3))
+  ) ENGINE = InnoDB`,
+  `INSERT IGNORE INTO ${names.generations} (generation, after_id) VALUES (1, 0)`,
+  `CREATE TABLE IF NOT EXISTS ${names.retention} (
+    one              TINYINT     NOT NULL PRIMARY KEY CHECK (one = 1),
+    archive_required TINYINT     NOT NULL DEFAULT 0,
+    archived_to      BIGINT      NOT NULL DEFAULT 0,
+    discarded_to     BIGINT      NOT NULL DEFAULT 0,
+    discarded_at     DATETIME(3) NULL
+  ) ENGINE = InnoDB`,
+  `INSERT IGNORE INTO ${names.retention} (one) VALUES (1)`,
+  `CREATE TABLE IF NOT EXISTS ${names.audit} (
+    id     BIGINT               NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    at     DATETIME(3)          NOT NULL DEFAULT (UTC_TIMESTAMP(3)),
+    actor  VARCHAR(255) ${unicode} NOT NULL,
+    action VARCHAR(32) ${ascii} NOT NULL,
+    ident  VARCHAR(64) ${ascii} NULL,
+    detail LONGTEXT ${unicode}  NOT NULL
   ) ENGINE = InnoDB`
 ]
 

@@ -6,7 +6,8 @@ import type { Step } from "../migrate.js"
 
 export const steps = (names: Names): ReadonlyArray<Step> => [
   { id: 1, name: "tables", statements: tables(names) },
-  { id: 2, name: "routines", statements: routines(names) }
+  { id: 2, name: "routines", statements: routines(names) },
+  { id: 3, name: "administration", statements: administration(names) }
 ]
 
 const tables = (names: Names) => [
@@ -85,6 +86,33 @@ const tables = (names: Names) => [
     redrive   smallint       NOT NULL DEFAULT 0,
     failed_at timestamptz    NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (ident, id)
+  )`
+]
+
+const administration = (names: Names) => [
+  `ALTER TABLE ${names.consumers} ADD COLUMN IF NOT EXISTS exclusive smallint NOT NULL DEFAULT 0`,
+  // ids above after_id are of that generation, up to the after_id of the next one
+  `CREATE TABLE IF NOT EXISTS ${names.generations} (
+    generation integer     PRIMARY KEY,
+    after_id   bigint      NOT NULL,
+    since      timestamptz NOT NULL DEFAULT clock_timestamp()
+  )`,
+  `INSERT INTO ${names.generations} (generation, after_id) VALUES (1, 0) ON CONFLICT DO NOTHING`,
+  `CREATE TABLE IF NOT EXISTS ${names.retention} (
+    one              boolean  PRIMARY KEY DEFAULT true CHECK (one),
+    archive_required smallint NOT NULL DEFAULT 0,
+    archived_to      bigint   NOT NULL DEFAULT 0,
+    discarded_to     bigint   NOT NULL DEFAULT 0,
+    discarded_at     timestamptz
+  )`,
+  `INSERT INTO ${names.retention} DEFAULT VALUES ON CONFLICT DO NOTHING`,
+  `CREATE TABLE IF NOT EXISTS ${names.audit} (
+    id     bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    actor  text        NOT NULL,
+    action text        NOT NULL,
+    ident  varchar(64),
+    detail text        NOT NULL
   )`
 ]
 

@@ -6,7 +6,8 @@ import type { Step } from "../migrate.js"
 
 export const steps = (names: Names): ReadonlyArray<Step> => [
   { id: 1, name: "tables", statements: tables(names) },
-  { id: 2, name: "routines", statements: routines(names) }
+  { id: 2, name: "routines", statements: routines(names) },
+  { id: 3, name: "administration", statements: administration(names) }
 ]
 
 /** The clock, milliseconds since 1970. */
@@ -62,6 +63,33 @@ const tables = (names: Names) => [
     redrive   INTEGER NOT NULL DEFAULT 0,
     failed_at INTEGER NOT NULL DEFAULT (${now}),
     PRIMARY KEY (ident, id)
+  )`
+]
+
+const administration = (names: Names) => [
+  `ALTER TABLE ${names.consumers} ADD COLUMN exclusive INTEGER NOT NULL DEFAULT 0`,
+  // ids above after_id are of that generation, up to the after_id of the next one
+  `CREATE TABLE IF NOT EXISTS ${names.generations} (
+    generation INTEGER PRIMARY KEY,
+    after_id   INTEGER NOT NULL,
+    since      INTEGER NOT NULL DEFAULT (${now})
+  )`,
+  `INSERT OR IGNORE INTO ${names.generations} (generation, after_id) VALUES (1, 0)`,
+  `CREATE TABLE IF NOT EXISTS ${names.retention} (
+    one              INTEGER PRIMARY KEY CHECK (one = 1),
+    archive_required INTEGER NOT NULL DEFAULT 0,
+    archived_to      INTEGER NOT NULL DEFAULT 0,
+    discarded_to     INTEGER NOT NULL DEFAULT 0,
+    discarded_at     INTEGER
+  )`,
+  `INSERT OR IGNORE INTO ${names.retention} (one) VALUES (1)`,
+  `CREATE TABLE IF NOT EXISTS ${names.audit} (
+    id     INTEGER PRIMARY KEY AUTOINCREMENT,
+    at     INTEGER NOT NULL DEFAULT (${now}),
+    actor  TEXT    NOT NULL,
+    action TEXT    NOT NULL,
+    ident  TEXT,
+    detail TEXT    NOT NULL
   )`
 ]
 
