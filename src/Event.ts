@@ -167,6 +167,8 @@ export interface StoredEvent {
   readonly uid: string
   readonly type: string
   readonly key: string | null
+  /** 32 bits of the key, or of the uid where there is none: what partitions are made of. */
+  readonly keyHash: number
   readonly meta: string | null
   readonly data: string
   /** Milliseconds since 1970, UTC, by the database's clock at insert. Not monotonic in `id`. */

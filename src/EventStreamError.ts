@@ -300,6 +300,47 @@ export class HandlerFailed extends Schema.TaggedError<HandlerFailed>()("HandlerF
 }
 
 /**
+ * Events after the given position are no longer in the log: everybody who was registered had them, and they were
+ * discarded. They may be in the history.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class EventsDiscarded extends Schema.TaggedError<EventsDiscarded>()("EventsDiscarded", {
+  consumer: Schema.String,
+  after: Id,
+  /** The last id that was discarded. */
+  discardedTo: Id
+}) {
+  override get message(): string {
+    return `${this.consumer} cannot start after event ${this.after}: events up to ${this.discardedTo} were discarded`
+  }
+}
+
+/**
+ * The history and the stream do not fit: it is another stream's, it has lost events, or an event in it differs. Nothing
+ * more is archived, and nothing more is discarded, until a person has looked at it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class HistoryMismatch extends Schema.TaggedError<HistoryMismatch>()("HistoryMismatch", {
+  /** `stream`: of another stream. `ahead`: it holds ids that the stream never gave. `lost`: archived events are gone. `differs`: count, lengths or hashes differ. */
+  kind: Schema.Literal("stream", "ahead", "lost", "differs"),
+  generation: Schema.Int,
+  /** Events after this id … */
+  after: Id,
+  /** … up to this one. */
+  upTo: Id,
+  /** What was found and what to do, as sentences. */
+  detail: Schema.String
+}) {
+  override get message(): string {
+    return `The history does not fit the stream (${this.kind}, events after ${this.after} up to ${this.upTo} of generation ${this.generation}): ${this.detail}`
+  }
+}
+
+/**
  * The tables of the stream are missing, older or newer than this version of the library works with.
  *
  * @since 0.1.0

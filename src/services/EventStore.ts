@@ -20,6 +20,7 @@ import type {
   TransactionFailed,
   TransactionLost
 } from "../EventStreamError.js"
+import type { Sums } from "./HistoryStore.js"
 
 /**
  * Isolation levels by their SQL names. SQLite has only `serializable` and takes every other as that.
@@ -199,6 +200,32 @@ export interface Step {
 export type Stepped = "done" | "fenced" | "unregistered"
 
 /**
+ * A time of the stream between two restorations of its database: it has the ids above `after`, up to the next one's.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Generation {
+  readonly generation: number
+  readonly after: bigint
+}
+
+/**
+ * What is known of events that have left, or may leave, the log. Positions are 0 where there is none.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Retention {
+  /** Whether an archiver has ever registered. */
+  readonly archiveRequired: boolean
+  /** How far archivers had come that are not registered any more. */
+  readonly archivedTo: bigint
+  /** The last id that was discarded. */
+  readonly discardedTo: bigint
+}
+
+/**
  * @since 0.1.0
  * @category models
  */
@@ -290,6 +317,11 @@ export interface Service {
   readonly settleWithin: (
     settled: Settled
   ) => Effect.Effect<Stepped, NotInTransaction | ForeignTransaction | StoreError>
+  /** From the first on. */
+  readonly generations: Effect.Effect<ReadonlyArray<Generation>, StoreError>
+  readonly retention: Effect.Effect<Retention, StoreError>
+  /** Of the events with `from <= id <= to`. */
+  readonly sums: (from: bigint, to: bigint) => Effect.Effect<Sums, StoreError>
   /** Whether a client is one of the stream's database, so that its statements join our transactions. */
   readonly owns: (sql: SqlClient.SqlClient) => Effect.Effect<boolean, StoreError>
   /**

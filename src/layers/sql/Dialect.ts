@@ -22,6 +22,7 @@ import type {
   Stepped
 } from "../../services/EventStore.js"
 import type { LetterStatements } from "./letters.js"
+import type { RetentionStatements } from "./retention.js"
 
 type Run<A> = Effect.Effect<A, SqlError>
 
@@ -35,7 +36,7 @@ export interface Emitted {
 /** Where events are that were looked for by uid: an id if sequenced, null if committed and waiting in the queue. */
 export type Found = ReadonlyMap<string, EventId | null>
 
-export interface Dialect extends LetterStatements {
+export interface Dialect extends LetterStatements, RetentionStatements {
   readonly name: "postgres" | "mysql" | "sqlite"
   /** False where the write lock gives ids in commit order by itself. */
   readonly sequenced: boolean
@@ -141,6 +142,7 @@ export const toStored = (row: Record<string, string | null>): StoredEvent => ({
   uid: row.uid!,
   type: row.type!,
   key: row.event_key!,
+  keyHash: Number(row.key_hash),
   meta: row.meta!,
   data: row.data!,
   ts: Number(row.ts)

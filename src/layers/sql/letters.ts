@@ -12,24 +12,9 @@ import type { Letter, Letters, LettersOf, Settled, Stepped } from "../../service
 import type { Rows } from "./Database.js"
 import { leaseName, toStepped } from "./Dialect.js"
 import type { Names } from "./names.js"
-
-/** The words in which the dialects differ. */
-export interface Words {
-  /** Any text as a literal. */
-  readonly text: (value: string) => string
-  /** An expression as text. */
-  readonly asText: (expression: string) => string
-  /** A time as milliseconds since 1970, as text. */
-  readonly millis: (column: string) => string
-  readonly clock: string
-  /** What locks the rows of a SELECT. */
-  readonly locking: string
-}
+import type { Transact, Words } from "./words.js"
 
 type Run<A> = Effect.Effect<A, SqlError>
-
-/** Runs statements as one transaction; the rows of each. */
-type Transact = (conn: Connection, texts: ReadonlyArray<string>) => Run<ReadonlyArray<Rows>>
 
 export interface LetterStatements {
   readonly pause: (
@@ -133,7 +118,8 @@ export const make = (names: Names, words: Words, transact: Transact): LetterStat
     letters: (conn, { after, ident, key, limit, redrive }) =>
       Effect.map(
         transact(conn, [
-          `SELECT ${asText("id")} AS id, ${asText("uid")} AS uid, type, event_key, ${asText("meta")} AS meta,
+          `SELECT ${asText("id")} AS id, ${asText("uid")} AS uid, type, event_key, ${asText("key_hash")} AS key_hash,
+       ${asText("meta")} AS meta,
        ${asText("data")} AS data, ${millis("ts")} AS ts, error, ${asText("attempts")} AS attempts,
        ${asText("parked")} AS parked, ${asText("redrive")} AS redrive, ${millis("failed_at")} AS failed_at
   FROM ${names.deadLetters} l
@@ -149,6 +135,7 @@ export const make = (names: Names, words: Words, transact: Transact): LetterStat
               uid: row.uid,
               type: row.type,
               key: row.event_key,
+              keyHash: Number(row.key_hash),
               meta: row.meta,
               data: row.data,
               ts: Number(row.ts)

@@ -9,16 +9,18 @@ import { hasCode } from "../../internal/sqlError.js"
 import type { Isolation, Start, Step } from "../../services/EventStore.js"
 import type { Dialect } from "./Dialect.js"
 import { among, leaseName, toClaim, toDocument, toIdsByKey, toLeases, toLook, toParams, toStored } from "./Dialect.js"
-import type { Words } from "./letters.js"
 import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 import { packet } from "./packet.js"
+import * as Retention from "./retention.js"
 import { stepAlone, stepWithin } from "./step.js"
+import type { Words } from "./words.js"
 
 /** Only for what was checked against a pattern, or comes out of UUIDs and digits: no backslash can be in it. */
 const quote = (text: string): string => `'${text.replaceAll("'", "''")}'`
 
 const writing = ["SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTION"]
+const reading = ["SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTION READ ONLY"]
 
 /** Set at the begin, released at the COMMIT: it is gone if InnoDB rolled the transaction back in between. */
 const mark = "evt_transaction"
@@ -42,13 +44,17 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
   const words: Words = {
     text: unicode,
     asText: (expression) => `CAST(${expression} AS CHAR)`,
+    bytes: (column) => `LENGTH(${column})`,
     millis: (column) => `CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', ${column}) DIV 1000 AS CHAR)`,
+    time: (millis) => `TIMESTAMPADD(MICROSECOND, (${millis}) * 1000, '1970-01-01')`,
     clock: "UTC_TIMESTAMP(3)",
+    greatest: (a, b) => `GREATEST(${a}, ${b})`,
     locking: " FOR UPDATE"
   }
 
   return {
     ...Letters.make(names, words, (conn, texts) => packet(conn, writing, texts)),
+    ...Retention.make(names, words, (conn, texts) => packet(conn, reading, texts)),
     name: "mysql",
     sequenced: true,
 
@@ -191,7 +197,7 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
     page: (conn, { after, limit, types, upTo }) =>
       Effect.map(
         conn.executeUnprepared(
-          `SELECT CAST(id AS CHAR) AS id, uid, type, event_key, meta, data,
+          `SELECT CAST(id AS CHAR) AS id, uid, type, event_key, CAST(key_hash AS CHAR) AS key_hash, meta, data,
        CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', ts) DIV 1000 AS CHAR) AS ts
   FROM ${names.log} l
  WHERE l.id > ${after}${upTo === undefined ? "" : ` AND l.id <= ${upTo}`}${

@@ -7,11 +7,12 @@ import type { EventId } from "../../EventId.js"
 import type { Isolation, Start, Step } from "../../services/EventStore.js"
 import type { Dialect } from "./Dialect.js"
 import { among, leaseName, toClaim, toDocument, toIdsByKey, toLeases, toLook, toParams, toStored } from "./Dialect.js"
-import type { Words } from "./letters.js"
 import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 import { packet } from "./packet.js"
+import * as Retention from "./retention.js"
 import { stepAlone, stepWithin } from "./step.js"
+import type { Words } from "./words.js"
 
 /** Independent of standard_conforming_strings: with a backslash in it the literal says so itself. */
 const quote = (text: string): string => {
@@ -47,13 +48,17 @@ export const make = (names: Names): Dialect => {
   const words: Words = {
     text: quote,
     asText: (expression) => `${expression}::text`,
+    bytes: (column) => `octet_length(${column}::text)`,
     millis: (column) => `floor(extract(epoch FROM ${column}) * 1000)::text`,
+    time: (millis) => `to_timestamp(${millis} / 1000.0)`,
     clock: "clock_timestamp()",
+    greatest: (a, b) => `greatest(${a}, ${b})`,
     locking: " FOR UPDATE"
   }
 
   return {
     ...Letters.make(names, words, (conn, texts) => packet(conn, writing, texts)),
+    ...Retention.make(names, words, (conn, texts) => packet(conn, reading, texts)),
     name: "postgres",
     sequenced: true,
 
@@ -157,7 +162,7 @@ export const make = (names: Names): Dialect => {
     page: (conn, { after, limit, types, upTo }) =>
       Effect.map(
         packet(conn, readingInOrder, [
-          `SELECT id::text, uid::text, type, event_key, meta::text, data::text,
+          `SELECT id::text, uid::text, type, event_key, key_hash::text, meta::text, data::text,
        floor(extract(epoch FROM ts) * 1000)::text AS ts
   FROM ${names.log} l
  WHERE l.id > ${after}${upTo === undefined ? "" : ` AND l.id <= ${upTo}`}${

@@ -26,9 +26,10 @@ import {
   toStored
 } from "./Dialect.js"
 import { now } from "./migrations/sqlite.js"
-import type { Words } from "./letters.js"
 import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
+import * as Retention from "./retention.js"
+import type { Words } from "./words.js"
 
 /** A backslash is nothing special here. */
 const quote = (text: string): string => `'${text.replaceAll("'", "''")}'`
@@ -76,8 +77,11 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
   const words: Words = {
     text: quote,
     asText: (expression) => `CAST(${expression} AS TEXT)`,
+    bytes: (column) => `length(CAST(${column} AS BLOB))`,
     millis: (column) => `CAST(${column} AS TEXT)`,
+    time: (millis) => `(${millis})`,
     clock: now,
+    greatest: (a, b) => `max(${a}, ${b})`,
     locking: ""
   }
 
@@ -86,6 +90,11 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
       names,
       words,
       (conn, texts) => writing(conn, Effect.forEach(texts, (text) => conn.executeUnprepared(text, [], undefined)))
+    ),
+    ...Retention.make(
+      names,
+      words,
+      (conn, texts) => Effect.forEach(texts, (text) => conn.execute(text, [], undefined))
     ),
     name: "sqlite",
     sequenced: false,
@@ -178,7 +187,7 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
     page: (conn, { after, limit, types, upTo }) =>
       Effect.map(
         conn.execute(
-          `SELECT CAST(id AS TEXT) AS id, uid, type, event_key, meta, data, CAST(ts AS TEXT) AS ts
+          `SELECT CAST(id AS TEXT) AS id, uid, type, event_key, CAST(key_hash AS TEXT) AS key_hash, meta, data, CAST(ts AS TEXT) AS ts
   FROM ${names.log} l
  WHERE l.id > ?${upTo === undefined ? "" : " AND l.id <= ?"}${
             types === undefined ? "" : ` AND l.type IN (${types.map(quote).join(", ")})`

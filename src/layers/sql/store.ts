@@ -140,6 +140,9 @@ export const make = (
       drop: (which) => run("drop", database.reserved((conn) => dialect.drop(conn, which))),
       settle: (settled) => run("settle", database.reserved((conn) => dialect.settle(conn, settled))),
       settleWithin: (settled) => within((conn) => dialect.settleWithin(conn, settled)),
+      generations: run("generations", database.reading(dialect.generations)),
+      retention: run("retention", database.reading(dialect.retention)),
+      sums: (from, to) => run("sums", database.reading((conn) => dialect.sums(conn, from, to))),
       owns: (sql) => Effect.mapError(database.owns(sql), storeError("owns")),
       hint,
       changes: dialect.changes === undefined || options.reader === undefined

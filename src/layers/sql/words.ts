@@ -1,0 +1,31 @@
+/**
+ * The words in which the dialects differ where whole statements are the same but for them: those are written once.
+ */
+import type { Connection } from "@effect/sql/SqlConnection"
+import type { SqlError } from "@effect/sql/SqlError"
+import type * as Effect from "effect/Effect"
+import type { Rows } from "./Database.js"
+
+export interface Words {
+  /** Any text as a literal. */
+  readonly text: (value: string) => string
+  /** An expression as text. */
+  readonly asText: (expression: string) => string
+  /** How many bytes of UTF-8 a text or JSON column has. */
+  readonly bytes: (column: string) => string
+  /** A time as milliseconds since 1970, as text. */
+  readonly millis: (column: string) => string
+  /** Milliseconds since 1970 as a time. */
+  readonly time: (millis: string) => string
+  readonly clock: string
+  /** The larger of two numbers. */
+  readonly greatest: (a: string, b: string) => string
+  /** What locks the rows of a SELECT. */
+  readonly locking: string
+}
+
+/** Runs statements as one transaction; the rows of each. */
+export type Transact = (
+  conn: Connection,
+  texts: ReadonlyArray<string>
+) => Effect.Effect<ReadonlyArray<Rows>, SqlError>
