@@ -28,6 +28,8 @@ export interface Meta {
   /** W3C Trace Context of the emitting span. */
   readonly traceparent?: string | undefined
   readonly tracestate?: string | undefined
+  /** The event's data was erased (`Consumers.redact`). */
+  readonly redacted?: boolean | undefined
 }
 
 /**
@@ -205,6 +207,10 @@ abstract class Base<Name extends string> {
   get version(): number {
     return this.row.meta === null ? 1 : this.meta.version ?? 1
   }
+  /** Whether its data was erased (`Consumers.redact`): there is nothing left to handle. */
+  get redacted(): boolean {
+    return this.row.meta !== null && this.meta.redacted === true
+  }
   toJSON(): unknown {
     const key = this.key === null ? {} : { key: this.key }
     const meta = this.row.meta === null ? {} : { meta: this.meta }
@@ -334,7 +340,9 @@ const decode = (
   try {
     data = JSON.parse(row.data)
     if (type.version !== 1 || row.meta !== null) {
-      const version = row.meta === null ? 1 : parseMeta(row.meta).version ?? 1
+      const meta = row.meta === null ? {} : parseMeta(row.meta)
+      if (meta.redacted === true) return new Undecodable(row, "its data was erased on request")
+      const version = meta.version ?? 1
       if (version > type.version) {
         return new Undecodable(
           row,

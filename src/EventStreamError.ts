@@ -265,6 +265,21 @@ export class ConsumerBusy extends Schema.TaggedError<ConsumerBusy>()("ConsumerBu
 }
 
 /**
+ * The consumer was registered as exclusive: only a receiver that holds its lease (`Pusher`) may move its cursor, so it
+ * cannot be polled.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ConsumerExclusive extends Schema.TaggedError<ConsumerExclusive>()("ConsumerExclusive", {
+  consumer: Schema.String
+}) {
+  override get message(): string {
+    return `${this.consumer} is registered as exclusive: receive its events with the Pusher`
+  }
+}
+
+/**
  * This receiver has lost its consumer: its lease ran out, or another one took over. What it acknowledges now is refused;
  * what it had not acknowledged is delivered to the other one.
  *

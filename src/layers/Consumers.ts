@@ -2,35 +2,141 @@
  * The administration of consumers on an event store.
  */
 import * as Effect from "effect/Effect"
-import type { Consumer } from "../Consumer.js"
+import * as Consumer from "../Consumer.js"
 import * as EventId from "../EventId.js"
-import { InvalidOption, NotRegistered } from "../EventStreamError.js"
-import type { DeadLetter, Service, Which } from "../services/Consumers.js"
-import type { LettersOf, Service as EventStore } from "../services/EventStore.js"
-import { identOf, type Reader, select } from "./reader.js"
+import { EventsDiscarded, InvalidOption, NotRegistered } from "../EventStreamError.js"
+import { Actor, type AuditEntry, type DeadLetter, type Info, type Service, type Which } from "../services/Consumers.js"
+import type { ConsumerRow, LettersOf, Reset, Service as EventStore } from "../services/EventStore.js"
+import type { Redaction, Service as HistoryStore } from "../services/HistoryStore.js"
+import { drain } from "./Sequencer.js"
+import { identOf, notAhead, type Reader, select, startOf, toId } from "./reader.js"
 
 const longestReason = 1000
 
-export const make = (store: EventStore, reader: Reader): Service => {
-  const named = <A, E, R>(operation: string, consumer: Consumer, f: (ident: string) => Effect.Effect<A, E, R>) =>
-    store.outside(operation, Effect.flatMap(identOf(operation, consumer), f))
+const longestActor = 255
+
+/** Who does it, as it can be stored. */
+const actor = Effect.map(Actor, (name) => name.replaceAll("\u0000", "").slice(0, longestActor))
+
+/** A consumer's row as a person reads it. */
+export const toInfo = (row: ConsumerRow): Info => {
+  const colon = row.ident.indexOf(":")
+  return {
+    consumer: row.ident,
+    user: row.ident.slice(0, colon),
+    component: row.ident.slice(colon + 1),
+    cursor: toId(row.cursor),
+    lag: {
+      events: Number(row.head > row.cursor ? row.head - row.cursor : 0n),
+      seconds: row.waitingSince === undefined ? 0 : Math.max(0, (row.now - row.waitingSince) / 1000)
+    },
+    state: row.paused !== undefined ? "paused" : row.lease !== undefined ? "active" : "idle",
+    paused: row.paused,
+    lease: row.lease,
+    exclusive: row.exclusive,
+    deadLetters: row.deadLetters,
+    parked: row.parked,
+    registeredAt: new Date(row.registeredAt),
+    movedAt: new Date(row.movedAt)
+  }
+}
+
+export const make = (store: EventStore, reader: Reader, history: HistoryStore | undefined): Service => {
+  const named = <A, E, R>(
+    operation: string,
+    consumer: Consumer.Consumer,
+    f: (ident: string) => Effect.Effect<A, E, R>
+  ) => store.outside(operation, Effect.flatMap(identOf(operation, consumer), f))
 
   const chosen = (ident: string, which: Which): Effect.Effect<LettersOf, InvalidOption> => {
     if (which === "all") return Effect.succeed({ ident, of: which })
     if ("key" in which) return Effect.succeed({ ident, of: { key: which.key } })
-    if (which.ids.length === 0) {
-      return Effect.fail(new InvalidOption({ option: "ids", value: "[]", expected: "a list of at least one id" }))
-    }
-    return Effect.map(
-      Effect.forEach(which.ids, (id) => EventId.parse("ids", id)),
-      (ids) => ({ ident, of: { ids } })
-    )
+    return Effect.map(idsOf(which.ids), (ids) => ({ ident, of: { ids } }))
   }
 
   const isRegistered = (ident: string) =>
     Effect.flatMap(
       store.look({ ident, after: 0n, window: 0 }),
       ({ cursor }) => cursor === undefined ? Effect.fail(new NotRegistered({ consumer: ident })) : Effect.void
+    )
+
+  const list: Service["list"] = store.outside("list", Effect.map(store.consumers, (rows) => rows.map(toInfo)))
+
+  const reset: Service["reset"] = (consumer, to) =>
+    named("reset", consumer, (ident) =>
+      Effect.gen(function*() {
+        const start = yield* startOf(to)
+        const target = typeof start === "object" && "after" in start ? start.after : undefined
+        if (target !== undefined) {
+          yield* notAhead(ident, target, yield* store.look({ ident: undefined, after: 0n, window: 0 }))
+        }
+        const detail = JSON.stringify(to, (_, value) => typeof value === "bigint" ? value.toString() : value)
+        const result = yield* store.reset({ ident, to: start, actor: yield* actor, detail })
+        return yield* afterReset(ident, target, result)
+      }))
+
+  const afterReset = (ident: string, target: bigint | undefined, result: Reset) => {
+    switch (result._tag) {
+      case "Reset":
+        return Effect.succeed(toId(result.cursor))
+      case "NotRegistered":
+        return Effect.fail(new NotRegistered({ consumer: ident }))
+      case "Discarded":
+        return Effect.fail(
+          new EventsDiscarded({ consumer: ident, after: target ?? 0n, discardedTo: result.discardedTo })
+        )
+      case "Forward":
+        return Effect.fail(
+          new InvalidOption({
+            option: "to",
+            value: target === undefined ? "a later place" : target.toString(),
+            expected: `not after ${result.cursor}, where ${ident} is: what an archiver skips would count as archived`
+          })
+        )
+    }
+  }
+
+  const remove: Service["remove"] = (consumer, options) =>
+    named("remove", consumer, (ident) =>
+      Effect.gen(function*() {
+        const deadLetters = options?.deadLetters ?? "keep"
+        if (yield* store.remove({ ident, actor: yield* actor, deadLetters })) return
+        return yield* new NotRegistered({ consumer: ident })
+      }))
+
+  const redact: Service["redact"] = (which) =>
+    store.outside(
+      "redact",
+      Effect.gen(function*() {
+        const redaction: Redaction = "key" in which ? which : { ids: yield* idsOf(which.ids) }
+        // what is committed must be in the log to be found
+        yield* drain(store)
+        const { deadLetters, log } = yield* store.redact(redaction, yield* actor)
+        return { log, deadLetters, history: history === undefined ? undefined : yield* history.redact(redaction) }
+      })
+    )
+
+  const idsOf = (ids: ReadonlyArray<EventId.Input>) =>
+    ids.length === 0
+      ? Effect.fail(new InvalidOption({ option: "ids", value: "[]", expected: "a list of at least one id" }))
+      : Effect.forEach(ids, (id) => EventId.parse("ids", id))
+
+  const audit: Service["audit"] = (options) =>
+    store.outside(
+      "audit",
+      Effect.gen(function*() {
+        const ident = options?.consumer === undefined ? undefined : yield* Consumer.ident(options.consumer)
+        const limit = yield* reader.limit(options?.limit ?? 100)
+        const rows = yield* store.audit({ ident, before: options?.before, limit })
+        return rows.map((row): AuditEntry => ({
+          id: row.id,
+          at: new Date(row.at),
+          actor: row.actor,
+          action: row.action,
+          consumer: row.ident,
+          detail: JSON.parse(row.detail)
+        }))
+      })
     )
 
   const pause: Service["pause"] = (consumer, why = "paused") =>
@@ -74,5 +180,5 @@ export const make = (store: EventStore, reader: Reader): Service => {
   const drop: Service["drop"] = (consumer, which) =>
     named("drop", consumer, (ident) => Effect.flatMap(chosen(ident, which), store.drop))
 
-  return { pause, resume, deadLetters, redrive, drop }
+  return { list, reset, remove, redact, audit, pause, resume, deadLetters, redrive, drop }
 }

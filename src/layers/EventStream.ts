@@ -153,7 +153,7 @@ export const make = (
       poller,
       pusher: yield* Pusher.make(store, reader, poller, { idle: options.pusher?.idle, ttl }),
       sequencer: Sequencer.make(store),
-      consumers: Consumers.make(store, reader)
+      consumers: Consumers.make(store, reader, undefined)
     }
   })
 

@@ -5,11 +5,11 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as Consumer from "../Consumer.js"
 import * as EventId from "../EventId.js"
-import { InvalidOption, NotRegistered, StreamChanged } from "../EventStreamError.js"
-import type { Look, Service as EventStore, Start } from "../services/EventStore.js"
-import type { Delivery, From, PollError, Service } from "../services/Poller.js"
+import { ConsumerExclusive, NotRegistered, StreamChanged } from "../EventStreamError.js"
+import type { Look, Service as EventStore } from "../services/EventStore.js"
+import type { Delivery, PollError, Service } from "../services/Poller.js"
 import * as Idle from "../streams/Idle.js"
-import { identOf, notAhead, type Reader, reconnecting, registered, select, toBatch, toId } from "./reader.js"
+import { identOf, notAhead, type Reader, reconnecting, registered, select, startOf, toBatch, toId } from "./reader.js"
 
 export const make = (store: EventStore, reader: Reader): Service => {
   const { look, pageOf, read, sequence } = reader
@@ -28,6 +28,7 @@ export const make = (store: EventStore, reader: Reader): Service => {
         const lastId = options?.lastId === undefined ? 0n : yield* EventId.parse("lastId", options.lastId)
         const found = yield* look(ident, lastId, selection)
         const cursor = ident === undefined ? 0n : yield* registered(name, found)
+        if (found.exclusive) return yield* new ConsumerExclusive({ consumer: name })
         if (options?.generation !== undefined && options.generation !== found.generation) {
           return yield* new StreamChanged({ ours: found.generation, theirs: options.generation })
         }
@@ -62,7 +63,7 @@ export const make = (store: EventStore, reader: Reader): Service => {
         if (typeof start === "object" && "after" in start) {
           yield* notAhead(ident, start.after, yield* store.look({ ident: undefined, after: 0n, window: 0 }))
         }
-        return toId(yield* store.register(ident, start))
+        return toId(yield* store.register({ ident, from: start, exclusive: options?.mode === "exclusive" }))
       })
     )
 
@@ -93,6 +94,7 @@ export const make = (store: EventStore, reader: Reader): Service => {
       const lookAgain = Effect.gen(function*() {
         const again = yield* look(ident, position, selection)
         const cursor = yield* registered(ident, again)
+        if (again.exclusive) return yield* new ConsumerExclusive({ consumer: ident })
         if (found === undefined) yield* notAhead(ident, cursor, again)
         // somebody else may have moved the cursor on; this stream never goes back
         if (cursor > position) position = cursor
@@ -121,13 +123,4 @@ export const make = (store: EventStore, reader: Reader): Service => {
     }))
 
   return { register, unregister, poll, stream }
-}
-
-const startOf = (from: From): Effect.Effect<Start, InvalidOption> => {
-  if (from === "beginning" || from === "end") return Effect.succeed(from)
-  if ("after" in from) return Effect.map(EventId.parse("from.after", from.after), (after) => ({ after }))
-  const time = from.time instanceof Date ? from.time.getTime() : NaN
-  return Number.isFinite(time)
-    ? Effect.succeed({ time })
-    : Effect.fail(new InvalidOption({ option: "from.time", value: String(from.time), expected: "a valid Date" }))
 }

@@ -20,7 +20,7 @@ const shortestRest = Duration.millis(2)
 const longestRest = Duration.millis(50)
 
 /** Sequences until nothing is left that was committed before; -1 if another one was at it. */
-const drain = (store: EventStore): Effect.Effect<number, StoreError> => {
+export const drain = (store: EventStore): Effect.Effect<number, StoreError> => {
   const loop = (moved: number): Effect.Effect<number, StoreError> =>
     Effect.flatMap(
       store.sequence(batchSize),

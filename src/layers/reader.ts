@@ -8,12 +8,12 @@ import * as Either from "effect/Either"
 import * as Schedule from "effect/Schedule"
 import * as Consumer from "../Consumer.js"
 import * as Event from "../Event.js"
-import type { EventId } from "../EventId.js"
+import * as EventId from "../EventId.js"
 import { CursorAhead, InvalidOption, LiveNotAllowed, NotRegistered, type StoreError } from "../EventStreamError.js"
 import type { EventType } from "../EventType.js"
 import { namePattern } from "../EventType.js"
-import type { Look, Service as EventStore } from "../services/EventStore.js"
-import { Batch } from "../services/Poller.js"
+import type { Look, Service as EventStore, Start } from "../services/EventStore.js"
+import { Batch, type From } from "../services/Poller.js"
 import { batchSize } from "./Sequencer.js"
 
 /** A poll looks at this many rows at most, whatever is wanted. */
@@ -59,7 +59,8 @@ const checkLimit = (limit = maxLimit): Either.Either<number, InvalidOption> =>
     ? Either.right(limit)
     : Either.left(new InvalidOption({ option: "limit", value: String(limit), expected: "an integer from 1 to 1000" }))
 
-export const toId = (position: bigint): EventId | undefined => position === 0n ? undefined : position as EventId
+export const toId = (position: bigint): EventId.EventId | undefined =>
+  position === 0n ? undefined : position as EventId.EventId
 
 /** What was found after a position, and how far it is complete. */
 export interface Page {
@@ -158,6 +159,16 @@ export const identOf = (operation: string, consumer: Consumer.Consumer) =>
     Consumer.ident(consumer),
     (ident) => Consumer.isLive(consumer) ? Effect.fail(new LiveNotAllowed({ operation })) : Effect.succeed(ident)
   )
+
+/** What a place to start from means for the store. */
+export const startOf = (from: From): Effect.Effect<Start, InvalidOption> => {
+  if (from === "beginning" || from === "end") return Effect.succeed(from)
+  if ("after" in from) return Effect.map(EventId.parse("from.after", from.after), (after) => ({ after }))
+  const time = from.time instanceof Date ? from.time.getTime() : NaN
+  return Number.isFinite(time)
+    ? Effect.succeed({ time })
+    : Effect.fail(new InvalidOption({ option: "from.time", value: String(from.time), expected: "a valid Date" }))
+}
 
 const defaultRetry = Schedule.exponential("50 millis").pipe(
   Schedule.union(Schedule.spaced("5 seconds")),

@@ -1,5 +1,6 @@
 /**
- * Administration of registered consumers: pausing them, and what becomes of the events that they gave up.
+ * Administration of registered consumers: where they are, moving and pausing them, what becomes of the events that they
+ * gave up, and erasing what is personal. Everything that it does is recorded in the table `audit`, with the `Actor`.
  *
  * What changes a consumer takes its lease away and raises its epoch: a receiver at work cannot commit on what it knew
  * before. It notices at its next commit, an idle one when it renews its lease (a third of its ttl), and starts again.
@@ -10,8 +11,10 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type { Consumer } from "../Consumer.js"
 import type { Wanted } from "../Event.js"
-import type { Input } from "../EventId.js"
+import type { EventId, Input } from "../EventId.js"
 import type {
+  CursorAhead,
+  EventsDiscarded,
   InsideTransaction,
   InvalidConsumer,
   InvalidOption,
@@ -20,12 +23,87 @@ import type {
   StoreError
 } from "../EventStreamError.js"
 import type { Catalog, EventType } from "../EventType.js"
+import type { From } from "./Poller.js"
 
 /**
  * @since 0.1.0
  * @category errors
  */
 export type ConsumerError = InvalidConsumer | LiveNotAllowed | InsideTransaction | StoreError
+
+/**
+ * Who does what is recorded: at most 255 characters. Default: `local`.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class Actor extends Context.Reference<Actor>()("effect-eventstream/Actor", {
+  defaultValue: (): string => "local"
+}) {}
+
+/**
+ * A registered consumer as it is now, by one statement.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Info {
+  /** `user:component`. */
+  readonly consumer: string
+  readonly user: string
+  readonly component: string
+  /** The last id that it has acknowledged, or that it started after; undefined: it has the whole stream before it. */
+  readonly cursor: EventId | undefined
+  readonly lag: {
+    /** Ids between its cursor and the end of the log. */
+    readonly events: number
+    /** Age of the first event that it has not acknowledged, in seconds by the database's clock; 0 without one. */
+    readonly seconds: number
+  }
+  /** `active`: a receiver holds the lease. `idle`: nobody does (it may be polling). `paused`: nobody may. */
+  readonly state: "active" | "idle" | "paused"
+  /** Why it is paused. */
+  readonly paused: string | undefined
+  /** The token of the active receiver's lease, and for how many milliseconds it lasts unless it is renewed. */
+  readonly lease: { readonly owner: string; readonly expiresIn: number } | undefined
+  /** Whether only a receiver with the lease may move its cursor. */
+  readonly exclusive: boolean
+  readonly deadLetters: number
+  /** How many of them are parked. */
+  readonly parked: number
+  readonly registeredAt: Date
+  /** When its cursor was moved last. */
+  readonly movedAt: Date
+}
+
+/**
+ * What was done, by whom and when.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AuditEntry {
+  readonly id: bigint
+  readonly at: Date
+  readonly actor: string
+  /** `pause`, `resume`, `reset`, `remove`, `redrive`, `drop`, `redact`, `evict` or `restored`. */
+  readonly action: string
+  readonly consumer: string | undefined
+  readonly detail: unknown
+}
+
+/**
+ * How many events were erased where.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Redacted {
+  readonly log: number
+  /** Undefined where the layer has no history. */
+  readonly history: number | undefined
+  readonly deadLetters: number
+}
 
 /**
  * An event that a consumer gave up, as a whole: it stays here when it leaves the log.
@@ -60,6 +138,45 @@ export type Which = "all" | { readonly key: string } | { readonly ids: ReadonlyA
  * @category models
  */
 export interface Service {
+  /** All registered consumers, by name. */
+  readonly list: Effect.Effect<ReadonlyArray<Info>, InsideTransaction | StoreError>
+  /**
+   * Moves the cursor, forward or back, and answers with it: what is between is delivered again, or never. A receiver at
+   * work is fenced out and starts again from there. An archiver is moved back only: what it skips would count as archived.
+   */
+  readonly reset: (
+    consumer: Consumer,
+    to: From
+  ) => Effect.Effect<
+    EventId | undefined,
+    ConsumerError | InvalidOption | NotRegistered | CursorAhead | EventsDiscarded
+  >
+  /**
+   * Removes a registration: nothing waits for this consumer any more. Its dead letters stay, unless they are dropped.
+   */
+  readonly remove: (
+    consumer: Consumer,
+    options?: { readonly deadLetters?: "keep" | "drop" | undefined }
+  ) => Effect.Effect<void, ConsumerError | NotRegistered>
+  /**
+   * Erases what may be personal in events, for good: data, key, dedupe key and meta in the log and in the history, and their
+   * dead letters as a whole. The events keep id, uid, type and time; readers get them as `Undecodable` with `redacted`, and
+   * `Pusher.run` passes over them. What a process has read before is in its memory. May be repeated, and should be when it
+   * failed half way.
+   */
+  readonly redact: (
+    which: { readonly ids: ReadonlyArray<Input> } | { readonly key: string }
+  ) => Effect.Effect<Redacted, InvalidOption | InsideTransaction | StoreError>
+  /** What was done, the newest first. */
+  readonly audit: (
+    options?: {
+      readonly consumer?: Consumer | undefined
+      /** Only what was done before that: the last `id` of the page before. */
+      readonly before?: bigint | undefined
+      /** How many at most, 1 to 1000. Default 100. */
+      readonly limit?: number | undefined
+    }
+  ) => Effect.Effect<ReadonlyArray<AuditEntry>, InvalidConsumer | InvalidOption | InsideTransaction | StoreError>
   /**
    * Nobody receives the events of a consumer until it is resumed: a receiver at work is fenced out, `Pusher` waits, polls
    * are empty. Its cursor keeps its place, and the events that it has not acknowledged are kept.

@@ -20,7 +20,7 @@ import type {
   TransactionFailed,
   TransactionLost
 } from "../EventStreamError.js"
-import type { Sums } from "./HistoryStore.js"
+import type { Redaction, Sums } from "./HistoryStore.js"
 
 /**
  * Isolation levels by their SQL names. SQLite has only `serializable` and takes every other as that.
@@ -56,6 +56,98 @@ export interface Look {
   readonly bound: bigint | undefined
   /** Whether the consumer is paused. */
   readonly paused: boolean
+  /** Whether only a receiver with the lease may move its cursor. */
+  readonly exclusive: boolean
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Registration {
+  readonly ident: string
+  readonly from: Start
+  readonly exclusive: boolean
+}
+
+/**
+ * A registered consumer as it is stored. Times are milliseconds since 1970, `now` the database's clock.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ConsumerRow {
+  readonly ident: string
+  readonly cursor: bigint
+  readonly head: bigint
+  readonly now: number
+  /** `ts` of the first event after its cursor. */
+  readonly waitingSince: number | undefined
+  readonly paused: string | undefined
+  readonly exclusive: boolean
+  readonly lease: { readonly owner: string; readonly expiresIn: number } | undefined
+  readonly deadLetters: number
+  readonly parked: number
+  readonly registeredAt: number
+  readonly movedAt: number
+}
+
+/**
+ * `detail`: where to, as JSON text, for the record.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ResetRequest {
+  readonly ident: string
+  readonly to: Start
+  readonly actor: string
+  readonly detail: string
+}
+
+/**
+ * What came of a reset. `Forward`: an archiver, which is moved back only.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Reset =
+  | { readonly _tag: "Reset"; readonly cursor: bigint }
+  | { readonly _tag: "NotRegistered" }
+  | { readonly _tag: "Discarded"; readonly discardedTo: bigint }
+  | { readonly _tag: "Forward"; readonly cursor: bigint }
+
+/**
+ * How many were erased.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Erased {
+  readonly log: number
+  readonly deadLetters: number
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Restored {
+  readonly generation: number
+  readonly head: bigint
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface AuditRow {
+  readonly id: bigint
+  readonly at: number
+  readonly actor: string
+  readonly action: string
+  readonly ident: string | undefined
+  readonly detail: string
 }
 
 /**
@@ -276,7 +368,7 @@ export interface Service {
     readonly limit: number
   }) => Effect.Effect<ReadonlyArray<StoredEvent>, StoreError>
   /** Registers, or leaves a registration as it is; the cursor it has now. */
-  readonly register: (ident: string, from: Start) => Effect.Effect<bigint, StoreError>
+  readonly register: (registration: Registration) => Effect.Effect<bigint, StoreError>
   /** False if it was not registered. */
   readonly unregister: (ident: string) => Effect.Effect<boolean, StoreError>
   /** Moves the cursor forward to `upTo`, never back. */
@@ -317,6 +409,20 @@ export interface Service {
   readonly settleWithin: (
     settled: Settled
   ) => Effect.Effect<Stepped, NotInTransaction | ForeignTransaction | StoreError>
+  readonly consumers: Effect.Effect<ReadonlyArray<ConsumerRow>, StoreError>
+  readonly reset: (request: ResetRequest) => Effect.Effect<Reset, StoreError>
+  /** Unregisters, and records it; false if it was not registered. */
+  readonly remove: (
+    request: { readonly ident: string; readonly actor: string; readonly deadLetters: "keep" | "drop" }
+  ) => Effect.Effect<boolean, StoreError>
+  /** Erases events of the log and deletes their dead letters. */
+  readonly redact: (which: Redaction, actor: string) => Effect.Effect<Erased, StoreError>
+  /** Starts a new generation with ids above `atLeast` and all that were given. */
+  readonly restored: (actor: string, atLeast: bigint) => Effect.Effect<Restored, StoreError>
+  /** What was done, the newest first. */
+  readonly audit: (
+    options: { readonly ident: string | undefined; readonly before: bigint | undefined; readonly limit: number }
+  ) => Effect.Effect<ReadonlyArray<AuditRow>, StoreError>
   /** From the first on. */
   readonly generations: Effect.Effect<ReadonlyArray<Generation>, StoreError>
   readonly retention: Effect.Effect<Retention, StoreError>

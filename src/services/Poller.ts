@@ -11,6 +11,7 @@ import type { Consumer } from "../Consumer.js"
 import type { Want, Wanted } from "../Event.js"
 import type { EventId, Input } from "../EventId.js"
 import type {
+  ConsumerExclusive,
   CursorAhead,
   InsideTransaction,
   InvalidConsumer,
@@ -79,6 +80,7 @@ export type PollError =
   | InvalidConsumer
   | InvalidOption
   | NotRegistered
+  | ConsumerExclusive
   | CursorAhead
   | StreamChanged
   | InsideTransaction
@@ -146,6 +148,11 @@ export interface Service {
     options?: {
       /** Default: "beginning", the first retained event. */
       readonly from?: From | undefined
+      /**
+       * Who may move its cursor: `shared` (default), polls and the receiver of the Pusher alike, as FTN18 lets a consumer mix
+       * them; `exclusive`, only the receiver with the lease.
+       */
+      readonly mode?: "shared" | "exclusive" | undefined
     }
   ) => Effect.Effect<
     EventId | undefined,

@@ -41,7 +41,9 @@ export interface SubscribeOptions<W extends Want | undefined, C extends EventTyp
   /** How many events a batch has at most, 1 to 1000. Default 1000. */
   readonly limit?: number | undefined
   /** Registers the consumer first, if it is not registered yet. */
-  readonly register?: { readonly from?: From | undefined } | undefined
+  readonly register?:
+    | { readonly from?: From | undefined; readonly mode?: "shared" | "exclusive" | undefined }
+    | undefined
   /** How many batches may be unacknowledged before the next one is held back. Default 4. */
   readonly maxInFlight?: number | undefined
   /**

@@ -10,17 +10,19 @@ import type { SqlError } from "@effect/sql/SqlError"
 import type * as Effect from "effect/Effect"
 import type { NewEvent, StoredEvent } from "../../Event.js"
 import type { EventId } from "../../EventId.js"
+import { component } from "../../services/Archiver.js"
 import type {
   Claim,
   ClaimRequest,
   Isolation,
   Lease,
   Look,
+  Registration,
   Sequenced,
-  Start,
   Step,
   Stepped
 } from "../../services/EventStore.js"
+import type { AdministrationStatements } from "./administration.js"
 import type { LetterStatements } from "./letters.js"
 import type { RetentionStatements } from "./retention.js"
 
@@ -36,7 +38,7 @@ export interface Emitted {
 /** Where events are that were looked for by uid: an id if sequenced, null if committed and waiting in the queue. */
 export type Found = ReadonlyMap<string, EventId | null>
 
-export interface Dialect extends LetterStatements, RetentionStatements {
+export interface Dialect extends LetterStatements, RetentionStatements, AdministrationStatements {
   readonly name: "postgres" | "mysql" | "sqlite"
   /** False where the write lock gives ids in commit order by itself. */
   readonly sequenced: boolean
@@ -88,7 +90,7 @@ export interface Dialect extends LetterStatements, RetentionStatements {
   ) => Run<ReadonlyArray<StoredEvent>>
   /** What a reading connection sees change whenever another one commits, without reading a table. */
   readonly changes: ((conn: Connection) => Run<unknown>) | undefined
-  readonly register: (conn: Connection, ident: string, from: Start) => Run<bigint>
+  readonly register: (conn: Connection, registration: Registration) => Run<bigint>
   readonly unregister: (conn: Connection, ident: string) => Run<boolean>
   readonly acknowledge: (conn: Connection, ident: string, upTo: bigint) => Run<void>
   readonly claim: (conn: Connection, request: ClaimRequest) => Run<Claim>
@@ -98,6 +100,9 @@ export interface Dialect extends LetterStatements, RetentionStatements {
   /** The same in the transaction that the connection is in. */
   readonly stepWithin: (conn: Connection, step: Step) => Run<Stepped>
 }
+
+/** Whether a consumer's cursor says what is in a history. */
+export const archivers = (ident: string): boolean => ident.endsWith(`:${component}`)
 
 /** The name of a consumer's lease. */
 export const leaseName = (ident: string): string => `consumer:${ident}`
@@ -133,7 +138,8 @@ export const toLook = (row: Record<string, string | null>): Look => ({
   head: BigInt(row.head ?? "0"),
   cursor: row.cursor_id === null ? undefined : BigInt(row.cursor_id!),
   bound: row.bound === null ? undefined : BigInt(row.bound!),
-  paused: row.paused !== null
+  paused: row.paused !== null,
+  exclusive: row.exclusive === "1"
 })
 
 /** A row of `page`, as every dialect selects it: integers as text. */

@@ -9,12 +9,14 @@ import { hasCode } from "../../internal/sqlError.js"
 import type { Isolation, Start, Step } from "../../services/EventStore.js"
 import type { Dialect } from "./Dialect.js"
 import { among, leaseName, toClaim, toDocument, toIdsByKey, toLeases, toLook, toParams, toStored } from "./Dialect.js"
+import * as Administration from "./administration.js"
+import { joining, leaving } from "./administration.js"
 import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 import { packet } from "./packet.js"
 import * as Retention from "./retention.js"
 import { stepAlone, stepWithin } from "./step.js"
-import type { Words } from "./words.js"
+import type { Transact, Words } from "./words.js"
 
 /** Only for what was checked against a pattern, or comes out of UUIDs and digits: no backslash can be in it. */
 const quote = (text: string): string => `'${text.replaceAll("'", "''")}'`
@@ -48,13 +50,24 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
     millis: (column) => `CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', ${column}) DIV 1000 AS CHAR)`,
     time: (millis) => `TIMESTAMPADD(MICROSECOND, (${millis}) * 1000, '1970-01-01')`,
     clock: "UTC_TIMESTAMP(3)",
+    concat: (...texts) => `CONCAT(${texts.join(", ")})`,
     greatest: (a, b) => `GREATEST(${a}, ${b})`,
-    locking: " FOR UPDATE"
+    locking: " FOR UPDATE",
+    gate: [`SELECT 1 FROM ${names.gate} WHERE one = 1 FOR UPDATE`],
+    head: `(SELECT h.last_id FROM ${names.head} h)`,
+    leaveOut: (atLeast, jump) => [
+      `UPDATE ${names.head} SET last_id = GREATEST(last_id, ${atLeast}) + ${jump} WHERE one = 1`
+    ],
+    start: (from) => start(names, from)
   }
 
+  const transact: Transact = (conn, texts) => packet(conn, writing, texts)
+  const inspect: Transact = (conn, texts) => packet(conn, reading, texts)
+
   return {
-    ...Letters.make(names, words, (conn, texts) => packet(conn, writing, texts)),
-    ...Retention.make(names, words, (conn, texts) => packet(conn, reading, texts)),
+    ...Letters.make(names, words, transact),
+    ...Administration.make(names, words, transact, inspect),
+    ...Retention.make(names, words, inspect),
     name: "mysql",
     sequenced: true,
 
@@ -181,7 +194,7 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
       Effect.map(
         conn.executeUnprepared(
           `SELECT CAST(m.generation AS CHAR) AS generation, CAST(h.last_id AS CHAR) AS head,
-       CAST(c.last_evt_id AS CHAR) AS cursor_id, c.paused, ${
+       CAST(c.last_evt_id AS CHAR) AS cursor_id, c.paused, CAST(c.exclusive AS CHAR) AS exclusive, ${
             window === 0 ? "NULL" : bound(names, after, window)
           } AS bound
   FROM ${names.meta} m
@@ -213,30 +226,36 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
 
     changes: undefined,
 
-    register: (conn, ident, from) =>
+    register: (conn, { exclusive, from, ident }) =>
       Effect.map(
         packet(conn, writing, [
           `SELECT 1 FROM ${names.gate} WHERE one = 1 FOR UPDATE`,
-          `INSERT IGNORE INTO ${names.consumers} (ident, last_evt_id) SELECT ${quote(ident)}, ${start(names, from)}`,
-          `SELECT CAST(last_evt_id AS CHAR) AS cursor_id FROM ${names.consumers} WHERE ident = ${quote(ident)}`
+          `INSERT IGNORE INTO ${names.consumers} (ident, last_evt_id, exclusive)
+SELECT ${quote(ident)}, ${start(names, from)}, ${Number(exclusive)}`,
+          `SELECT CAST(last_evt_id AS CHAR) AS cursor_id FROM ${names.consumers} WHERE ident = ${quote(ident)}`,
+          ...joining(names, ident)
         ]),
         ([, , [row]]) => BigInt(row.cursor_id)
       ),
 
     unregister: (conn, ident) =>
       Effect.map(
-        packet(conn, writing, [
-          `SELECT 1 FROM ${names.gate} WHERE one = 1 FOR UPDATE`,
-          `DELETE FROM ${names.consumers} WHERE ident = ${quote(ident)}`
-        ]),
-        ([, result]) => (result as unknown as { affectedRows: number }).affectedRows > 0
+        packet(
+          conn,
+          writing,
+          [
+            `SELECT 1 FROM ${names.gate} WHERE one = 1 FOR UPDATE`,
+            `DELETE FROM ${names.consumers} WHERE ident = ${quote(ident)}`
+          ].toSpliced(1, 0, ...leaving(names, words, ident))
+        ),
+        (results) => (results[results.length - 1] as unknown as { affectedRows: number }).affectedRows > 0
       ),
 
     acknowledge: (conn, ident, upTo) =>
       Effect.asVoid(
         conn.executeUnprepared(
           `UPDATE ${names.consumers} SET last_evt_id = ${upTo}, updated_at = UTC_TIMESTAMP(3)
- WHERE ident = ${quote(ident)} AND last_evt_id < ${upTo}`,
+ WHERE ident = ${quote(ident)} AND last_evt_id < ${upTo} AND exclusive = 0`,
           [],
           undefined
         )
@@ -282,9 +301,12 @@ SELECT ${name}, '', UTC_TIMESTAMP(3) FROM ${names.consumers} WHERE ident = ${quo
 
 const later = (ms: number): string => `UTC_TIMESTAMP(3) + INTERVAL ${ms * 1000} MICROSECOND`
 
-/** Any text as a literal, whatever the session's sql_mode and character set. */
+/**
+ * Any text as a literal, whatever the session's sql_mode and character set. Plain where it can be: compared with a converted
+ * one a column of names would not be found by its index.
+ */
 const unicode = (text: string): string =>
-  text === "" ? "''" : `CONVERT(0x${Buffer.from(text, "utf8").toString("hex")} USING utf8mb4)`
+  /^[ -[\]-~]*$/.test(text) ? quote(text) : `CONVERT(0x${Buffer.from(text, "utf8").toString("hex")} USING utf8mb4)`
 
 /**
  * The cursor first: its row is locked from then on, and with it the right to write dead letters. The last one

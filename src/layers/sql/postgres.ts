@@ -7,12 +7,14 @@ import type { EventId } from "../../EventId.js"
 import type { Isolation, Start, Step } from "../../services/EventStore.js"
 import type { Dialect } from "./Dialect.js"
 import { among, leaseName, toClaim, toDocument, toIdsByKey, toLeases, toLook, toParams, toStored } from "./Dialect.js"
+import * as Administration from "./administration.js"
+import { joining, leaving } from "./administration.js"
 import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 import { packet } from "./packet.js"
 import * as Retention from "./retention.js"
 import { stepAlone, stepWithin } from "./step.js"
-import type { Words } from "./words.js"
+import type { Transact, Words } from "./words.js"
 
 /** Independent of standard_conforming_strings: with a backslash in it the literal says so itself. */
 const quote = (text: string): string => {
@@ -52,13 +54,24 @@ export const make = (names: Names): Dialect => {
     millis: (column) => `floor(extract(epoch FROM ${column}) * 1000)::text`,
     time: (millis) => `to_timestamp(${millis} / 1000.0)`,
     clock: "clock_timestamp()",
+    concat: (...texts) => texts.join(" || "),
     greatest: (a, b) => `greatest(${a}, ${b})`,
-    locking: " FOR UPDATE"
+    locking: " FOR UPDATE",
+    gate: [`SELECT 1 FROM ${names.gate} FOR UPDATE`],
+    head: `(SELECT h.last_id FROM ${names.head} h)`,
+    leaveOut: (atLeast, jump) => [
+      `UPDATE ${names.head} SET last_id = greatest(last_id, ${atLeast}) + ${jump}`
+    ],
+    start: (from) => start(names, from)
   }
 
+  const transact: Transact = (conn, texts) => packet(conn, writing, texts)
+  const inspect: Transact = (conn, texts) => packet(conn, reading, texts)
+
   return {
-    ...Letters.make(names, words, (conn, texts) => packet(conn, writing, texts)),
-    ...Retention.make(names, words, (conn, texts) => packet(conn, reading, texts)),
+    ...Letters.make(names, words, transact),
+    ...Administration.make(names, words, transact, inspect),
+    ...Retention.make(names, words, inspect),
     name: "postgres",
     sequenced: true,
 
@@ -148,7 +161,7 @@ export const make = (names: Names): Dialect => {
     look: (conn, { after, ident, window }) =>
       Effect.map(
         packet(conn, reading, [
-          `SELECT m.generation::text, h.last_id::text AS head, c.last_evt_id::text AS cursor_id, c.paused, ${
+          `SELECT m.generation::text, h.last_id::text AS head, c.last_evt_id::text AS cursor_id, c.paused, c.exclusive::text, ${
             window === 0 ? "NULL" : bound(names, after, window)
           } AS bound
   FROM (SELECT * FROM ${names.meta} LIMIT 1) m
@@ -176,31 +189,36 @@ export const make = (names: Names): Dialect => {
 
     changes: undefined,
 
-    register: (conn, ident, from) =>
+    register: (conn, { exclusive, from, ident }) =>
       Effect.map(
         packet(conn, writing, [
           `SELECT 1 FROM ${names.gate} FOR UPDATE`,
-          `INSERT INTO ${names.consumers} (ident, last_evt_id)
-SELECT ${quote(ident)}, ${start(names, from)} ON CONFLICT (ident) DO NOTHING`,
-          `SELECT last_evt_id::text AS cursor_id FROM ${names.consumers} WHERE ident = ${quote(ident)}`
+          `INSERT INTO ${names.consumers} (ident, last_evt_id, exclusive)
+SELECT ${quote(ident)}, ${start(names, from)}, ${Number(exclusive)} ON CONFLICT (ident) DO NOTHING`,
+          `SELECT last_evt_id::text AS cursor_id FROM ${names.consumers} WHERE ident = ${quote(ident)}`,
+          ...joining(names, ident)
         ]),
         ([, , [row]]) => BigInt(row.cursor_id)
       ),
 
     unregister: (conn, ident) =>
       Effect.map(
-        packet(conn, writing, [
-          `SELECT 1 FROM ${names.gate} FOR UPDATE`,
-          `DELETE FROM ${names.consumers} WHERE ident = ${quote(ident)} RETURNING 1`
-        ]),
-        ([, rows]) => rows.length > 0
+        packet(
+          conn,
+          writing,
+          [
+            `SELECT 1 FROM ${names.gate} FOR UPDATE`,
+            `DELETE FROM ${names.consumers} WHERE ident = ${quote(ident)} RETURNING 1`
+          ].toSpliced(1, 0, ...leaving(names, words, ident))
+        ),
+        (results) => results[results.length - 1]!.length > 0
       ),
 
     acknowledge: (conn, ident, upTo) =>
       Effect.asVoid(
         packet(conn, writing, [
           `UPDATE ${names.consumers} SET last_evt_id = ${upTo}, updated_at = clock_timestamp()
- WHERE ident = ${quote(ident)} AND last_evt_id < ${upTo}`
+ WHERE ident = ${quote(ident)} AND last_evt_id < ${upTo} AND exclusive = 0`
         ])
       ),
 

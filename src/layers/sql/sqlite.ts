@@ -26,10 +26,12 @@ import {
   toStored
 } from "./Dialect.js"
 import { now } from "./migrations/sqlite.js"
+import * as Administration from "./administration.js"
+import { joining, leaving } from "./administration.js"
 import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 import * as Retention from "./retention.js"
-import type { Words } from "./words.js"
+import type { Transact, Words } from "./words.js"
 
 /** A backslash is nothing special here. */
 const quote = (text: string): string => `'${text.replaceAll("'", "''")}'`
@@ -81,16 +83,28 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
     millis: (column) => `CAST(${column} AS TEXT)`,
     time: (millis) => `(${millis})`,
     clock: now,
+    concat: (...texts) => texts.join(" || "),
     greatest: (a, b) => `max(${a}, ${b})`,
-    locking: ""
+    locking: "",
+    gate: [],
+    head: head,
+    leaveOut: (atLeast, jump) => {
+      const name = quote(`${names.prefix}log`)
+      return [
+        `INSERT INTO sqlite_sequence (name, seq)
+SELECT ${name}, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ${name})`,
+        `UPDATE sqlite_sequence SET seq = max(seq, ${atLeast}) + ${jump} WHERE name = ${name}`
+      ]
+    },
+    start: (from) => start(names, head, from)
   }
 
+  const inspect: Transact = (conn, texts) => Effect.forEach(texts, (text) => conn.execute(text, [], undefined))
+  const transact: Transact = (conn, texts) => writing(conn, inspect(conn, texts))
+
   return {
-    ...Letters.make(
-      names,
-      words,
-      (conn, texts) => writing(conn, Effect.forEach(texts, (text) => conn.executeUnprepared(text, [], undefined)))
-    ),
+    ...Letters.make(names, words, transact),
+    ...Administration.make(names, words, transact, inspect),
     ...Retention.make(
       names,
       words,
@@ -174,7 +188,8 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
       Effect.map(
         conn.execute(
           `SELECT CAST(m.generation AS TEXT) AS generation, CAST(${head} AS TEXT) AS head,
-       CAST(c.last_evt_id AS TEXT) AS cursor_id, c.paused, ${window === 0 ? "NULL" : bound(names, window)} AS bound
+       CAST(c.last_evt_id AS TEXT) AS cursor_id, c.paused, CAST(c.exclusive AS TEXT) AS exclusive,
+       ${window === 0 ? "NULL" : bound(names, window)} AS bound
   FROM ${names.meta} m
   LEFT JOIN ${names.consumers} c ON c.ident = ?`,
           window === 0 ? [ident ?? null] : [after, after, ident ?? null],
@@ -202,15 +217,17 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
 
     changes: (conn) => Effect.map(conn.execute("PRAGMA data_version", [], undefined), ([row]) => row.data_version),
 
-    register: (conn, ident, from) =>
+    register: (conn, { exclusive, from, ident }) =>
       writing(
         conn,
         Effect.gen(function*() {
           yield* conn.execute(
-            `INSERT OR IGNORE INTO ${names.consumers} (ident, last_evt_id) SELECT ?, ${start(names, head, from)}`,
-            [ident],
+            `INSERT OR IGNORE INTO ${names.consumers} (ident, last_evt_id, exclusive)
+SELECT ?, ${start(names, head, from)}, ?`,
+            [ident, Number(exclusive)],
             undefined
           )
+          yield* inspect(conn, joining(names, ident))
           const [row] = yield* conn.execute(
             `SELECT CAST(last_evt_id AS TEXT) AS cursor_id FROM ${names.consumers} WHERE ident = ?`,
             [ident],
@@ -224,7 +241,10 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
       writing(
         conn,
         Effect.map(
-          conn.execute(`DELETE FROM ${names.consumers} WHERE ident = ? RETURNING 1`, [ident], undefined),
+          Effect.zipRight(
+            inspect(conn, leaving(names, words, ident)),
+            conn.execute(`DELETE FROM ${names.consumers} WHERE ident = ? RETURNING 1`, [ident], undefined)
+          ),
           (rows) => rows.length > 0
         )
       ),
@@ -235,7 +255,7 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
         Effect.asVoid(conn.execute(
           `UPDATE ${names.consumers}
    SET last_evt_id = ?, updated_at = ${now}
- WHERE ident = ? AND last_evt_id < ?`,
+ WHERE ident = ? AND last_evt_id < ? AND exclusive = 0`,
           [upTo, ident, upTo],
           undefined
         ))

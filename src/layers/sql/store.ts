@@ -119,7 +119,7 @@ export const make = (
       sequence: (limit) => run("sequence", database.reserved((conn) => dialect.sequence(conn, limit))),
       look,
       page: (options) => run("page", database.reading((conn) => dialect.page(conn, options))),
-      register: (ident, from) => run("register", database.reserved((conn) => dialect.register(conn, ident, from))),
+      register: (registration) => run("register", database.reserved((conn) => dialect.register(conn, registration))),
       unregister: (ident) => run("unregister", database.reserved((conn) => dialect.unregister(conn, ident))),
       acknowledge: (ident, upTo) =>
         run("acknowledge", database.reserved((conn) => dialect.acknowledge(conn, ident, upTo))),
@@ -140,6 +140,13 @@ export const make = (
       drop: (which) => run("drop", database.reserved((conn) => dialect.drop(conn, which))),
       settle: (settled) => run("settle", database.reserved((conn) => dialect.settle(conn, settled))),
       settleWithin: (settled) => within((conn) => dialect.settleWithin(conn, settled)),
+      consumers: run("consumers", database.reading(dialect.consumers)),
+      reset: (request) => run("reset", database.reserved((conn) => dialect.reset(conn, request))),
+      remove: (request) => run("remove", database.reserved((conn) => dialect.remove(conn, request))),
+      redact: (which, actor) => run("redact", database.reserved((conn) => dialect.redact(conn, which, actor))),
+      restored: (actor, atLeast) =>
+        run("restored", database.reserved((conn) => dialect.restored(conn, actor, atLeast))),
+      audit: (options) => run("audit", database.reading((conn) => dialect.audit(conn, options))),
       generations: run("generations", database.reading(dialect.generations)),
       retention: run("retention", database.reading(dialect.retention)),
       sums: (from, to) => run("sums", database.reading((conn) => dialect.sums(conn, from, to))),

@@ -4,6 +4,7 @@
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
 import type * as Effect from "effect/Effect"
+import type { Start } from "../../services/EventStore.js"
 import type { Rows } from "./Database.js"
 
 export interface Words {
@@ -18,10 +19,19 @@ export interface Words {
   /** Milliseconds since 1970 as a time. */
   readonly time: (millis: string) => string
   readonly clock: string
+  readonly concat: (...texts: ReadonlyArray<string>) => string
   /** The larger of two numbers. */
   readonly greatest: (a: string, b: string) => string
   /** What locks the rows of a SELECT. */
   readonly locking: string
+  /** Takes the lock that registrations, resets and discards have in common; nothing where the write lock is that. */
+  readonly gate: ReadonlyArray<string>
+  /** The last id given, as an expression. */
+  readonly head: string
+  /** Leaves out ids: the last one given becomes the larger of it and `atLeast`, plus `jump`. */
+  readonly leaveOut: (atLeast: bigint, jump: bigint) => ReadonlyArray<string>
+  /** The cursor of who starts there, as an expression. */
+  readonly start: (from: Start) => string
 }
 
 /** Runs statements as one transaction; the rows of each. */
