@@ -150,7 +150,7 @@ describe.each([...backends])("The history (%s)", (backend) => {
         key: "é".repeat(10_000),
         uid: "not a uuid ' \\ 👍",
         data: "no JSON: '\"\\ \u2028 👩‍🚀",
-        meta: "",
+        meta: "$evt$ $evt0$",
         ts: start + 7
       })
       yield* write(store, [odd])

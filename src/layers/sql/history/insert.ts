@@ -31,12 +31,19 @@ export const cut = (events: ReadonlyArray<ArchivedEvent>): ReadonlyArray<Readonl
 
 const columns = "(generation, id, uid, type, event_key, key_hash, meta, data, ts)"
 
-export const postgres = (names: Names, quote: (text: string) => string, events: ReadonlyArray<ArchivedEvent>): string =>
+export const postgres = (names: Names, events: ReadonlyArray<ArchivedEvent>): string =>
   `INSERT INTO ${names.of("history")} ${columns}
 SELECT b.g, b.i, b.u, b.t, b.k, b.h, b.m, b.d, to_timestamp(b.s / 1000.0)
-  FROM json_to_recordset(${quote(document(events))}::json)
+  FROM json_to_recordset(${dollars(document(events))}::json)
     AS b(g integer, i bigint, u text, t text, k text, h bigint, m text, d text, s bigint)
     ON CONFLICT DO NOTHING`
+
+/** Nothing is escaped in it: a document of 4 MiB of backslashes takes a tenth of the time of a quoted one. */
+const dollars = (text: string): string => {
+  let tag = "$evt$"
+  for (let n = 0; text.includes(tag); n++) tag = `$evt${n}$`
+  return `${tag}${text}${tag}`
+}
 
 const document = (events: ReadonlyArray<ArchivedEvent>): string =>
   JSON.stringify(events.map((e) => ({

@@ -67,7 +67,7 @@ export const make = (dialect: ReturnType<typeof dialectOf>, names: Names): State
     }
     const inserts = events.length === 0
       ? []
-      : [dialect.name === "postgres" ? Insert.postgres(names, text, events) : Insert.mysql(names, events)]
+      : [dialect.name === "postgres" ? Insert.postgres(names, events) : Insert.mysql(names, events)]
     return Effect.map(
       dialect.transact(conn, [...inserts, sumsOf(range)]),
       (results) => toSums(results[inserts.length]![0])
