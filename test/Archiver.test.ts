@@ -325,13 +325,57 @@ describe.each(available)("The archiver from %s to %s", (a, h) => {
                 .append(events, range)
             )
         }
-        yield* makeArchiver(service.source, racing).once()
-        expect(appended).toBe(1)
+        yield* makeArchiver(service.source, racing).once({ limit: 1 })
+        expect(appended).toBe(3)
         expect(yield* service.archiver.verify).toBe(3)
         const stored = yield* Effect.promise(() => rowsOf(where.history, `${where.prefix}history`))
         expect(stored.map(({ data }) => data)).toEqual(["null", "null", "{\"n\":3}"])
         expect(stored[1]).toMatchObject({ event_key: null, meta: "{\"redacted\":true}" })
         expect(yield* service.historyStore.redact({ ids: [1n, 3n, 99n] })).toBe(2)
+      }))
+  })
+
+  it("a source that cannot sum by SQL is summed by what was received", async () => {
+    const where = places()
+    await archiving(where, (service) =>
+      Effect.gen(function*() {
+        yield* add(service, events(25))
+        const archiver = makeArchiver({ ...service.source, sums: undefined }, service.historyStore)
+        expect(yield* archiver.once({ limit: 10 })).toMatchObject({ archived: 25 })
+        yield* Effect.promise(async () => {
+          await where.history.query(`UPDATE ${where.prefix}history SET data = '{"n":0000}' WHERE id = 7`)
+          await where.active.query(`UPDATE ${where.prefix}consumers SET last_evt_id = 5`)
+        })
+        expect(yield* mismatch(archiver.once())).toMatchObject({ kind: "differs" })
+      }))
+  })
+
+  it("interrupted, the batch in hand is finished or not begun", async () => {
+    const where = places()
+    await archiving(where, (service) =>
+      Effect.gen(function*() {
+        yield* add(service, events(60))
+        const written: Array<bigint> = []
+        const slow: HistoryStore.Service = {
+          ...service.historyStore,
+          append: (events, range) =>
+            Effect.tap(Effect.zipRight(Effect.sleep(100), service.historyStore.append(events, range)), () =>
+              Effect.sync(() => {
+                written.push(range.to)
+              }))
+        }
+        for (let round = 1; round <= 3; round++) {
+          const fiber = yield* Effect.fork(makeArchiver(service.source, slow).run({ limit: 10 }))
+          while (written.length < round * 2 - 1) {
+            yield* Effect.sleep(5)
+          }
+          // in the next one
+          yield* Effect.sleep(50)
+          yield* Fiber.interrupt(fiber)
+          const { cursor } = yield* service.source.look
+          expect(cursor).toBe(written[written.length - 1])
+        }
+        expect(written).toEqual([10n, 20n, 30n, 40n, 50n, 60n])
       }))
   })
 

@@ -12,7 +12,7 @@ const [active, history, prefix] = process.argv.slice(2) as [string, string, stri
 const say = (message: unknown) => void process.stdout.write(`${JSON.stringify(message)}\n`)
 
 const clientOf = (url: string): Layer.Layer<SqlClient.SqlClient, unknown> =>
-  /^postgres/.test(url) ? Pg.client(url) : /^mysql/.test(url) ? Mysql.client(url) : Sqlite.client(url)
+  url.startsWith("postgres") ? Pg.client(url) : url.startsWith("mysql") ? Mysql.client(url) : Sqlite.client(url)
 
 const main = Effect.gen(function*() {
   const { archiver } = yield* Archive.make({

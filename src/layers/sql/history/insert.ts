@@ -72,12 +72,28 @@ export const mysql = (names: Names, events: ReadonlyArray<ArchivedEvent>): strin
   }.id`
 }
 
-/** One row; SQLite has no round trips. */
-export const sqlite = (names: Names): string =>
-  `INSERT INTO ${names.of("history")} ${columns} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (generation, id) DO NOTHING`
+/** So many rows have one statement on SQLite, which is prepared once; the rest goes row by row. */
+const group = 100
 
-export const sqliteParams = (e: ArchivedEvent): ReadonlyArray<unknown> => [
+/** Statements and their parameters: two texts for any number of events, so that the driver keeps them prepared. */
+export const sqlite = (
+  names: Names,
+  events: ReadonlyArray<ArchivedEvent>
+): ReadonlyArray<readonly [text: string, params: ReadonlyArray<unknown>]> => {
+  const text = (rows: number) =>
+    `INSERT INTO ${names.of("history")} ${columns} VALUES ${
+      Array.from({ length: rows }, () => "(?, ?, ?, ?, ?, ?, ?, ?, ?)").join(", ")
+    }
+    ON CONFLICT (generation, id) DO NOTHING`
+  const [many, one] = [text(group), text(1)]
+  const statements: Array<readonly [string, ReadonlyArray<unknown>]> = []
+  let n = 0
+  for (; n + group <= events.length; n += group) statements.push([many, events.slice(n, n + group).flatMap(params)])
+  for (; n < events.length; n++) statements.push([one, params(events[n]!)])
+  return statements
+}
+
+const params = (e: ArchivedEvent): ReadonlyArray<unknown> => [
   e.generation,
   e.id,
   e.uid,

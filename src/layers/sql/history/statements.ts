@@ -54,13 +54,14 @@ export const make = (dialect: ReturnType<typeof dialectOf>, names: Names): State
 
   const append = (conn: Connection, events: ReadonlyArray<ArchivedEvent>, range: Range): Run<Sums> => {
     if (dialect.name === "sqlite") {
-      const insert = Insert.sqlite(names)
       return dialect.writing(
         conn,
         Effect.zipRight(
-          Effect.forEach(events, (event) => conn.execute(insert, Insert.sqliteParams(event), undefined), {
-            discard: true
-          }),
+          Effect.forEach(
+            Insert.sqlite(names, events),
+            ([text, params]) => conn.execute(text, params, undefined),
+            { discard: true }
+          ),
           Effect.map(conn.execute(sumsOf(range), [], undefined), ([row]) => toSums(row))
         )
       )
