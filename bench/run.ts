@@ -2,6 +2,7 @@
 import { parseArgs } from "node:util"
 import type { Backend } from "../test/support/backends.js"
 import { addConcurrent } from "./addConcurrent.js"
+import { archive } from "./archive.js"
 import { drain, drainAcknowledged } from "./drain.js"
 import { emitInTx } from "./emitInTx.js"
 import { fanOut } from "./fanOut.js"
@@ -24,6 +25,7 @@ const workloads = [
   "drain",
   "drain-acknowledged",
   "add-concurrent",
+  "archive",
   "fan-out",
   "latency",
   "idle",
@@ -44,6 +46,7 @@ const measure = async (): Promise<ReadonlyArray<Figure>> => {
     if (workload === "drain") return await drain(subject, values.quick)
     if (workload === "drain-acknowledged") return await drainAcknowledged(subject, values.quick)
     if (workload === "fan-out") return await fanOut(subject, values.quick)
+    if (workload === "archive") return await archive(subject, values.quick)
     if (workload === "latency") return await latency(subject, values.quick)
     if (workload === "idle") return await idle(subject, values.quick)
     if (workload === "add-concurrent") return await addConcurrent(subject, values.quick)

@@ -35,7 +35,7 @@ const numbered = (sql: string) => {
   return sql.replaceAll("?", () => `$${++n}`)
 }
 
-const bareOf = (backend: Backend, url: string, connections: number): Bare => {
+export const bareOf = (backend: Backend, url: string, connections: number): Bare => {
   if (backend === "sqlite") {
     const db = new Sqlite(url.replace("sqlite:", ""))
     db.pragma("journal_mode = WAL")

@@ -47,6 +47,15 @@ describe("Examples", () => {
     ["reliable", [/welcome, ada/, /welcome, grace/, /not an address/, /given up after 3 attempts: deadLetter/]],
     ["exactly-once", [/crashes, and the balance is 100 of 100/]],
     ["dashboard", [/order of 1[^]*order of 2[^]*order of 3[^]*order of 4[^]*order of 5/]],
+    [
+      "archive",
+      [
+        /3 archived, 0 left/,
+        /3 are the same in both/,
+        /order 2 paid 200/,
+        /"type":"PAID","key":"order-3".*"data":\{"order":3,"cents":300\}/
+      ]
+    ],
     ["standby", [/the active one was killed/, /200 of 200 events are handled/]]
   ])("%s", async (name, expected) => {
     const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evt-example-"))

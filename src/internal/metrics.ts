@@ -23,6 +23,13 @@ const lagSeconds = gauge(
 const buffered = gauge("evt.tail.buffered", "Rows that the tail keeps in memory")
 const wakeUps = counter("evt.wakeups", "Hints of commits: of this process, and of others")
 
+const archived = counter("evt.archive.events", "Events that were written into the history and compared")
+const archiveLag = gauge("evt.archive.lag.events", "Ids between the last archived event and the end of the log")
+
+/** A batch was archived, and so many ids are left. */
+export const archivedTo = (events: number, behind: number): Effect.Effect<void> =>
+  Effect.zipRight(Metric.incrementBy(archived, events), Metric.set(archiveLag, behind))
+
 const count = (metric: Metric.Metric.Counter<number>, consumer: string, n: number): Effect.Effect<void> =>
   n === 0
     ? Effect.void

@@ -22,6 +22,7 @@ import * as GeneratorService from "../services/Generator.js"
 import * as PollerService from "../services/Poller.js"
 import * as PusherService from "../services/Pusher.js"
 import * as SequencerService from "../services/Sequencer.js"
+import { local, type Source } from "./archive/source.js"
 import * as Consumers from "./Consumers.js"
 import * as Generator from "./Generator.js"
 import * as Poller from "./Poller.js"
@@ -122,6 +123,20 @@ const open = (options: Options) => ({
 export const make = (
   options: Options = {}
 ): Effect.Effect<Service, OpenError, SqlClient.SqlClient | Scope.Scope> =>
+  Effect.map(opened(options), ({ service }) => service)
+
+/**
+ * The same, with what the archiver reads.
+ *
+ * @internal
+ */
+export const opened = (
+  options: Options = {}
+): Effect.Effect<
+  { readonly service: Service; readonly source: Source },
+  OpenError,
+  SqlClient.SqlClient | Scope.Scope
+> =>
   Effect.gen(function*() {
     const maxDataBytes = options.maxDataBytes ?? defaults.maxDataBytes
     if (!Number.isInteger(maxDataBytes) || maxDataBytes < 1 || maxDataBytes > mostDataBytes) {
@@ -147,14 +162,16 @@ export const make = (
     if (options.sequencer !== "off") yield* Sequencer.background(store, options.sequencer?.idle)
     const reader = Reader.make(store, { maxDataBytes })
     const poller = Poller.make(store, reader)
-    return {
+    const pusher = yield* Pusher.make(store, reader, poller, { idle: options.pusher?.idle, ttl })
+    const service: Service = {
       stream: store.stream,
       generator: yield* Generator.make(store, { maxDataBytes }),
       poller,
-      pusher: yield* Pusher.make(store, reader, poller, { idle: options.pusher?.idle, ttl }),
+      pusher,
       sequencer: Sequencer.make(store),
       consumers: Consumers.make(store, reader, undefined)
     }
+    return { service, source: local(store, reader, pusher) }
   })
 
 /** Built apart, or it would be shared with, or take the place of, the client in the context. */
@@ -208,15 +225,19 @@ export const layer = (
   Services,
   OpenError,
   SqlClient.SqlClient
-> =>
-  Layer.scopedContext(
-    Effect.map(make(options), ({ consumers, generator, poller, pusher, sequencer }) =>
-      Context.make(GeneratorService.Generator, generator).pipe(
-        Context.add(PollerService.Poller, poller),
-        Context.add(PusherService.Pusher, pusher),
-        Context.add(SequencerService.Sequencer, sequencer),
-        Context.add(ConsumersService.Consumers, consumers)
-      ))
+> => Layer.scopedContext(Effect.map(make(options), contextOf))
+
+/**
+ * @internal
+ */
+export const contextOf = (
+  { consumers, generator, poller, pusher, sequencer }: Service
+): Context.Context<Services> =>
+  Context.make(GeneratorService.Generator, generator).pipe(
+    Context.add(PollerService.Poller, poller),
+    Context.add(PusherService.Pusher, pusher),
+    Context.add(SequencerService.Sequencer, sequencer),
+    Context.add(ConsumersService.Consumers, consumers)
   )
 
 /**

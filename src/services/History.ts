@@ -51,8 +51,8 @@ export interface Service {
     query?: Query<W, C>
   ) => Stream.Stream<Wanted<W, C>, InvalidOption | StoreError>
   /**
-   * The same as NDJSON: one JSON object a line, as `Event.toJSON` gives it, with `generation`. `data` is the emitted text
-   * itself, byte for byte.
+   * The same as NDJSON: one JSON object a line, with its line feed, as `Event.toJSON` gives it, with `generation`. `data` is
+   * the emitted text itself, byte for byte (line breaks that other writers put between its tokens become spaces).
    */
   readonly ndjson: <const W extends Want | undefined = undefined, C extends EventType.Any = never>(
     query?: Query<W, C>

@@ -34,7 +34,8 @@ export interface ArchivedEvent extends StoredEvent {
 
 /**
  * What is compared of a range of events, computed in SQL on either side. Bytes are of type, key, meta and data in UTF-8;
- * `hashes` is the sum of the key hashes, which events without a key take from their uid.
+ * `hashes` is the sum of the key hashes, which events without a key take from their uid. `redacted` is counted apart: what
+ * is left of an erased event may happen to be as long as the event was.
  *
  * @since 0.1.0
  * @category models
@@ -43,6 +44,7 @@ export interface Sums {
   readonly count: number
   readonly bytes: bigint
   readonly hashes: bigint
+  readonly redacted: number
 }
 
 /**
@@ -58,7 +60,19 @@ export interface Range {
 }
 
 /**
- * Which events to read: all conditions hold. Times are milliseconds since 1970, `since` included, `until` not.
+ * Whose history it is. Events up to the id `since` are not expected in it: they had left the log when archiving began.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Claimed {
+  readonly stream: string
+  readonly since: bigint
+}
+
+/**
+ * Which events to read: all conditions hold. Times are milliseconds since 1970, `since` included, `until` not. `afterId`
+ * (not included) and `upToId` (included) hold in every generation.
  *
  * @since 0.1.0
  * @category models
@@ -68,6 +82,8 @@ export interface Query {
   readonly key?: string | undefined
   readonly since?: number | undefined
   readonly until?: number | undefined
+  readonly afterId?: bigint | undefined
+  readonly upToId?: bigint | undefined
 }
 
 /**
@@ -75,11 +91,16 @@ export interface Query {
  * @category models
  */
 export interface Service {
-  /** UUID of the stream whose history this is; claims an empty history for `stream`. */
-  readonly claim: (stream: string) => Effect.Effect<string, StoreError>
+  /**
+   * Whose history this is. One of nobody becomes that of `stream`; with an empty one of `stream`, `since` is moved forward.
+   */
+  readonly claim: (claim: Claimed) => Effect.Effect<Claimed, StoreError>
   /** The last event of a generation; of the last generation if none is named. */
   readonly last: (generation?: number) => Effect.Effect<Position | undefined, StoreError>
-  /** Writes events that are not there yet, in one transaction, and says what the range then holds. Sent again it changes nothing. */
+  /**
+   * Writes events that are not there yet and says what the range then holds. Sent again it changes nothing. One
+   * transaction; for more than 4 MiB several, in the order of the events.
+   */
   readonly append: (events: ReadonlyArray<ArchivedEvent>, range: Range) => Effect.Effect<Sums, StoreError>
   readonly sums: (range: Range) => Effect.Effect<Sums, StoreError>
   /** Where events that fit `since` and `until` begin and end; undefined if there are none. */

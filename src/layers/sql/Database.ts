@@ -4,17 +4,16 @@
  *
  * - Statements of ours are sent on a reserved connection itself, which nothing traces, without the caller's transaction and without the
  *   name transforms and row transforms of the user's client.
- * - Interruption takes effect when the statement in flight has been answered, or after `patience`. Cancelling it
+ * - Interruption takes effect when the statement in flight has been answered, or after 5 seconds. Cancelling it
  *   would go through the pool on PostgreSQL, where a late cancel hits somebody else's statement.
  */
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import { finishing } from "../../internal/finishing.js"
 
 export type Rows = ReadonlyArray<any>
 
@@ -36,22 +35,6 @@ export interface Database {
   /** Asks a connection of the same kind, once for each client, which stream it sees. Set when the schema is known. */
   readonly identify: (probe: (conn: Connection) => Effect.Effect<boolean, SqlError>) => void
 }
-
-/** How long an interrupted caller waits for the statement in flight. */
-export const patience = Duration.seconds(5)
-
-const finishing = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(
-      Effect.forkDaemon(effect),
-      (fiber) =>
-        restore(Fiber.join(fiber)).pipe(
-          Effect.onInterrupt(() =>
-            Effect.asVoid(Effect.timeoutOption(Effect.interruptible(Fiber.await(fiber)), patience))
-          )
-        )
-    )
-  )
 
 /** Takes the transaction out of what `effect` sees: its statements get connections of their own. */
 export const detached = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>

@@ -25,6 +25,7 @@ import type {
 import type { AdministrationStatements } from "./administration.js"
 import type { LetterStatements } from "./letters.js"
 import type { RetentionStatements } from "./retention.js"
+import type { Transact, Words } from "./words.js"
 
 type Run<A> = Effect.Effect<A, SqlError>
 
@@ -42,6 +43,11 @@ export interface Dialect extends LetterStatements, RetentionStatements, Administ
   readonly name: "postgres" | "mysql" | "sqlite"
   /** False where the write lock gives ids in commit order by itself. */
   readonly sequenced: boolean
+  readonly words: Words
+  /** Statements that write, as one transaction. */
+  readonly transact: Transact
+  /** Statements that only read; pages are read along an index. */
+  readonly inspect: Transact
 
   // the caller's transaction
   readonly begin: (conn: Connection, isolation: Isolation | undefined) => Run<void>

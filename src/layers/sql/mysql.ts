@@ -28,7 +28,11 @@ const reading = ["SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSA
 const mark = "evt_transaction"
 const savepointDoesNotExist = 1305
 
-export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
+export interface MysqlDialect extends Dialect {
+  readonly name: "mysql"
+}
+
+export const make = (names: Names, flavour: "MariaDB" | "MySQL"): MysqlDialect => {
   const columns = "uid, type, event_key, key_hash, meta, dedupe_key, data"
   // The guard is what keeps an emit after a swallowed deadlock from committing alone: InnoDB has rolled the transaction
   // back by then and the session is in autocommit. MySQL has no such variable, there a savepoint is the probe.
@@ -70,6 +74,9 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
     ...Retention.make(names, words, inspect),
     name: "mysql",
     sequenced: true,
+    words,
+    transact: (conn, texts) => packet(conn, writing, texts),
+    inspect: (conn, texts) => packet(conn, reading, texts),
 
     begin: (conn, isolation) =>
       Effect.asVoid(

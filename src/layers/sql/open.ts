@@ -31,7 +31,7 @@ export interface Opened {
   readonly stream: string
 }
 
-const dialectOf = (found: Found): Dialect => {
+export const dialectOf = (found: Found): Mysql.MysqlDialect | Postgres.PostgresDialect | Sqlite.SqliteDialect => {
   switch (found.kind) {
     case "postgres":
       return Postgres.make(found.names)
@@ -47,7 +47,7 @@ export const checkSchema = (
   database: Database.Database,
   kind: Dialect["name"],
   schema: Migrate.Schema,
-  options: Pick<OpenOptions, "migrate" | "prefix"> & { readonly expected: number }
+  options: Pick<OpenOptions, "migrate" | "prefix"> & { readonly expected: number; readonly migration?: string }
 ): Effect.Effect<void, SqlError | SchemaMismatch> =>
   Effect.gen(function*() {
     const { expected } = options
@@ -63,7 +63,9 @@ export const checkSchema = (
       expected,
       hint: found !== null && found > expected
         ? "Update effect-eventstream."
-        : "Run EventStream.migrate with a role that may create tables, or build the layer with { migrate: \"auto\" }."
+        : `Run ${
+          options.migration ?? "EventStream.migrate"
+        } with a role that may create tables, or build the layer with { migrate: "auto" }.`
     })
   })
 

@@ -36,7 +36,11 @@ const readingInOrder = [
   "SET LOCAL jit = off"
 ]
 
-export const make = (names: Names): Dialect => {
+export interface PostgresDialect extends Dialect {
+  readonly name: "postgres"
+}
+
+export const make = (names: Names): PostgresDialect => {
   const columns = "uid, type, event_key, key_hash, meta, dedupe_key, data"
   const insertOne = `INSERT INTO ${names.queue} (${columns}) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING xid::text`
   const insertMany = `WITH inserted AS (
@@ -74,6 +78,9 @@ export const make = (names: Names): Dialect => {
     ...Retention.make(names, words, inspect),
     name: "postgres",
     sequenced: true,
+    words,
+    transact: (conn, texts) => packet(conn, writing, texts),
+    inspect: (conn, texts) => packet(conn, readingInOrder, texts),
 
     begin: (conn, isolation) =>
       Effect.asVoid(

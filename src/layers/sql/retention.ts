@@ -4,6 +4,7 @@
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
+import { redactedMark } from "../../internal/redacted.js"
 import type { Generation, Retention } from "../../services/EventStore.js"
 import type { Sums } from "../../services/HistoryStore.js"
 import type { Names } from "./names.js"
@@ -22,13 +23,15 @@ export const sumColumns = ({ asText, bytes }: Words): string => {
   const length = ["type", "coalesce(event_key, '')", "coalesce(meta, '{}')", "data"]
     .map((column) => bytes(column)).join(" + ")
   return `${asText("COUNT(*)")} AS n, ${asText(`coalesce(sum(${length}), 0)`)} AS bytes,
-       ${asText("coalesce(sum(key_hash), 0)")} AS hashes`
+       ${asText("coalesce(sum(key_hash), 0)")} AS hashes,
+       ${asText(`COUNT(CASE WHEN ${asText("meta")} LIKE '%${redactedMark}%' THEN 1 END)`)} AS redacted`
 }
 
 export const toSums = (row: Record<string, string>): Sums => ({
   count: Number(row.n),
   bytes: BigInt(row.bytes!),
-  hashes: BigInt(row.hashes!)
+  hashes: BigInt(row.hashes!),
+  redacted: Number(row.redacted)
 })
 
 export const make = (names: Names, words: Words, inspect: Transact): RetentionStatements => {

@@ -36,8 +36,14 @@ import type { Transact, Words } from "./words.js"
 /** A backslash is nothing special here. */
 const quote = (text: string): string => `'${text.replaceAll("'", "''")}'`
 
+export interface SqliteDialect extends Dialect {
+  readonly name: "sqlite"
+  /** Any effect on the connection as one transaction, with the write lock from its start. */
+  readonly writing: <A>(conn: Connection, f: Effect.Effect<A, SqlError>) => Effect.Effect<A, SqlError>
+}
+
 /** `busyTimeout`: what the user's client had, restored once the lock is ours. */
-export const make = (names: Names, busyTimeout: number): Dialect => {
+export const make = (names: Names, busyTimeout: number): SqliteDialect => {
   const columns = "uid, type, event_key, key_hash, meta, dedupe_key, data"
   const skipTwins = "ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING"
   const insertOne = `INSERT INTO ${names.log} (${columns}) VALUES (?, ?, ?, ?, ?, ?, ?) ${skipTwins}`
@@ -112,6 +118,10 @@ SELECT ${name}, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = $
     ),
     name: "sqlite",
     sequenced: false,
+    words,
+    transact: (conn, texts) => writing(conn, Effect.forEach(texts, (text) => conn.execute(text, [], undefined))),
+    inspect: (conn, texts) => Effect.forEach(texts, (text) => conn.execute(text, [], undefined)),
+    writing,
 
     begin: (conn) => begin(conn),
 

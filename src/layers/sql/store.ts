@@ -25,7 +25,8 @@ import { open, type OpenOptions } from "./open.js"
 import { idempotent } from "./retry.js"
 import * as Transaction from "./transaction.js"
 
-const storeError = (operation: string) => (cause: SqlError) => new StoreError({ operation, ...classify(cause), cause })
+export const storeError = (operation: string) => (cause: SqlError) =>
+  new StoreError({ operation, ...classify(cause), cause })
 
 type Emit = ReturnType<EventStore["emit"]>
 

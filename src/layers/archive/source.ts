@@ -1,0 +1,74 @@
+/**
+ * What the archiver reads: a stream here, or one that is reached over the network.
+ */
+import * as Effect from "effect/Effect"
+import type * as Schedule from "effect/Schedule"
+import type * as Stream from "effect/Stream"
+import type { StoredEvent, Unknown } from "../../Event.js"
+import type { StoreError } from "../../EventStreamError.js"
+import { component } from "../../services/Archiver.js"
+import type { Service as EventStore } from "../../services/EventStore.js"
+import type { Sums } from "../../services/HistoryStore.js"
+import type { Delivery } from "../../services/Poller.js"
+import type { AckError, Service as Pusher, SubscribeError } from "../../services/Pusher.js"
+import { identOf, type Reader } from "../reader.js"
+import { batchSize } from "../Sequencer.js"
+
+export interface Source {
+  /** UUID of the stream. */
+  readonly stream: string
+  readonly outside: EventStore["outside"]
+  /** The deliveries of the archiver, which is registered if it is not yet; waits while another one is active. */
+  readonly subscribe: (options: {
+    readonly limit: number
+    readonly retry: Schedule.Schedule<unknown, StoreError> | undefined
+  }) => Stream.Stream<Delivery<Unknown, AckError>, SubscribeError>
+  /** Where the archiver is, undefined if it is not registered, and the end of the log. */
+  readonly look: Effect.Effect<{ readonly cursor: bigint | undefined; readonly head: bigint }, StoreError>
+  /** The end of the log when everything is in it that is committed now. */
+  readonly head: Effect.Effect<bigint, StoreError>
+  readonly generations: EventStore["generations"]
+  readonly retention: EventStore["retention"]
+  readonly page: (options: {
+    readonly after: bigint
+    readonly upTo: bigint
+    readonly limit: number
+  }) => Effect.Effect<ReadonlyArray<StoredEvent>, StoreError>
+  /** Undefined where it cannot be asked for: the events themselves are summed then. */
+  readonly sums: ((from: bigint, to: bigint) => Effect.Effect<Sums, StoreError>) | undefined
+}
+
+export const local = (store: EventStore, reader: Reader, pusher: Pusher): Source => {
+  const look = Effect.flatMap(
+    Effect.orDie(identOf("archive", component)),
+    (ident) => store.look({ ident, after: 0n, window: 0 })
+  )
+  return {
+    stream: store.stream,
+    outside: store.outside,
+    subscribe: ({ limit, retry }) =>
+      pusher.subscribe(component, {
+        limit,
+        reconnect: retry,
+        register: { from: "beginning" },
+        whenBusy: "wait",
+        // one is written, the next one is read
+        maxInFlight: 2
+      }),
+    look,
+    head: Effect.gen(function*() {
+      let { head } = yield* look
+      while (store.sequenced) {
+        const before = head
+        head = yield* reader.sequence()
+        if (head - before < BigInt(batchSize)) break
+      }
+      return head
+    }),
+    generations: store.generations,
+    retention: store.retention,
+    page: ({ limit, ...options }) =>
+      store.page({ ...options, types: undefined, limit: Math.min(limit, reader.mostRows) }),
+    sums: store.sums
+  }
+}
