@@ -32,6 +32,46 @@ describe("Examples", () => {
     expect(blocks.length).toBe(1)
   })
 
+  it("every block of the guide is a file that its program runs", () => {
+    const folder = Path.join(root, "examples/delivery")
+    const files = Fs.readdirSync(folder).filter((name) => name !== "main.ts")
+    const main = Fs.readFileSync(Path.join(folder, "main.ts"), "utf8")
+    const texts = new Map(files.map((name) => [Fs.readFileSync(Path.join(folder, name), "utf8"), name]))
+    const pages = Fs.readdirSync(Path.join(root, "docs")).filter((name) => name.endsWith(".md"))
+    const shown = pages.flatMap((name) =>
+      [...Fs.readFileSync(Path.join(root, "docs", name), "utf8").matchAll(/```(\w*)\n([\s\S]*?)```/g)]
+        // no other kind of block either, without a test that runs it
+        .map(([, language, code]) => [language, texts.get(code!) ?? code])
+    )
+    expect(shown.map(([language]) => language)).toEqual(shown.map(() => "ts"))
+    expect(shown.map(([, name]) => name).sort()).toEqual(files.sort())
+    for (const name of files) expect(main).toContain(`from "./${name.replace(/ts$/, "js")}"`)
+  })
+
+  it("the guide's program", async () => {
+    const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evt-example-"))
+    const { code, output } = await run("examples/delivery/main.ts", folder)
+    for (
+      const expected of [
+        "welcome, grace@example.org",
+        "indexed: 4",
+        "copied: 4",
+        "counted: alan@example.org",
+        "now: grace@example.org",
+        "sent to grace@example.org",
+        "given up: event 2 after 4 calls: Error: nobody is not an address",
+        "given up: event 4 after 0 calls",
+        "local:MAILER is at work elsewhere",
+        "evt.consumer.dead_letters messaging.consumer.group.name=local:WELCOME: 2",
+        "messaging.client.consumed.messages messaging.consumer.group.name=local:DIRECTORY: 4"
+      ]
+    ) expect(output).toContain(expected)
+    // the order of the key holds through parking and redriving
+    expect(output).toMatch(/given up: event 4[^]*sent to nobody[^]*sent to alan/)
+    expect(code).toBe(0)
+    Fs.rmSync(folder, { recursive: true })
+  })
+
   it("quickstart, and once more on the same file", async () => {
     const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evt-example-"))
     for (let i = 0; i < 2; i++) {
