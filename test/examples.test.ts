@@ -32,23 +32,20 @@ describe("Examples", () => {
     expect(blocks.length).toBe(1)
   })
 
-  it("every block of the guide is a file that its program runs", () => {
-    const folder = Path.join(root, "examples/delivery")
+  // docs/NAME.md shows the files of examples/NAME, which examples/NAME/main.ts runs
+  const pages = Fs.readdirSync(Path.join(root, "docs")).filter((name) => name.endsWith(".md"))
+  it.each(pages)("every block of docs/%s is a file that its program runs", (page) => {
+    const folder = Path.join(root, "examples", page.slice(0, -".md".length))
+    const read = (name: string) => Fs.readFileSync(Path.join(folder, name), "utf8")
     const files = Fs.readdirSync(folder).filter((name) => name !== "main.ts")
-    const main = Fs.readFileSync(Path.join(folder, "main.ts"), "utf8")
-    const texts = new Map(files.map((name) => [Fs.readFileSync(Path.join(folder, name), "utf8"), name]))
-    const pages = Fs.readdirSync(Path.join(root, "docs")).filter((name) => name.endsWith(".md"))
-    const shown = pages.flatMap((name) =>
-      [...Fs.readFileSync(Path.join(root, "docs", name), "utf8").matchAll(/```(\w*)\n([\s\S]*?)```/g)]
-        // no other kind of block either, without a test that runs it
-        .map(([, language, code]) => [language, texts.get(code!) ?? code])
-    )
-    expect(shown.map(([language]) => language)).toEqual(shown.map(() => "ts"))
-    expect(shown.map(([, name]) => name).sort()).toEqual(files.sort())
-    for (const name of files) expect(main).toContain(`from "./${name.replace(/ts$/, "js")}"`)
+    const names = new Map(files.map((name) => [read(name), name]))
+    const text = Fs.readFileSync(Path.join(root, "docs", page), "utf8")
+    const shown = [...text.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => names.get(code!) ?? code)
+    expect(shown.sort()).toEqual(files.sort())
+    for (const name of files) expect(read("main.ts")).toContain(`from "./${name.replace(/ts$/, "js")}"`)
   })
 
-  it("the guide's program", async () => {
+  it("the program of docs/delivery.md", async () => {
     const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evt-example-"))
     const { code, output } = await run("examples/delivery/main.ts", folder)
     for (
