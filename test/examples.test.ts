@@ -32,6 +32,43 @@ describe("Examples", () => {
     expect(blocks.length).toBe(1)
   })
 
+  // docs/NAME.md shows the files of examples/NAME, which examples/NAME/main.ts runs
+  const pages = Fs.readdirSync(Path.join(root, "docs")).filter((name) => name.endsWith(".md"))
+  it.each(pages)("every block of docs/%s is a file that its program runs", (page) => {
+    const folder = Path.join(root, "examples", page.slice(0, -".md".length))
+    const read = (name: string) => Fs.readFileSync(Path.join(folder, name), "utf8")
+    const files = Fs.readdirSync(folder).filter((name) => name !== "main.ts")
+    const names = new Map(files.map((name) => [read(name), name]))
+    const text = Fs.readFileSync(Path.join(root, "docs", page), "utf8")
+    const shown = [...text.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => names.get(code!) ?? code)
+    expect(shown.sort()).toEqual(files.sort())
+    for (const name of files) expect(read("main.ts")).toContain(`from "./${name.replace(/ts$/, "js")}"`)
+  })
+
+  it("the program of docs/delivery.md", async () => {
+    const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evt-example-"))
+    const { code, output } = await run("examples/delivery/main.ts", folder)
+    for (
+      const expected of [
+        "welcome, grace@example.org",
+        "indexed: 4",
+        "copied: 4",
+        "counted: alan@example.org",
+        "now: grace@example.org",
+        "sent to grace@example.org",
+        "given up: event 2 after 4 calls: Error: nobody is not an address",
+        "given up: event 4 after 0 calls",
+        "local:MAILER is at work elsewhere",
+        "evt.consumer.dead_letters messaging.consumer.group.name=local:WELCOME: 2",
+        "messaging.client.consumed.messages messaging.consumer.group.name=local:DIRECTORY: 4"
+      ]
+    ) expect(output).toContain(expected)
+    // the order of the key holds through parking and redriving
+    expect(output).toMatch(/given up: event 4[^]*sent to nobody[^]*sent to alan/)
+    expect(code).toBe(0)
+    Fs.rmSync(folder, { recursive: true })
+  })
+
   it("quickstart, and once more on the same file", async () => {
     const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evt-example-"))
     for (let i = 0; i < 2; i++) {

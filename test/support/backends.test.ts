@@ -7,12 +7,22 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import { describe, expect, it } from "vitest"
-import { type Backend, backends, type ClientOptions, createDatabase, servers, type TestDatabase } from "./backends.js"
+import {
+  type Backend,
+  backends,
+  type ClientOptions,
+  createDatabase,
+  servers,
+  type TestDatabase,
+  withPrivate
+} from "./backends.js"
 import { spawnTs } from "./child.js"
 import { startProxy } from "./proxy.js"
-import { answers, startPrivate } from "./servers.js"
+import { answers, type Kind, startPrivate } from "./servers.js"
 import { skipMissing, withDatabase } from "./suite.js"
 
 const withSql = <A, E>(
@@ -146,6 +156,50 @@ describe.each([...servers])("A server's test database (%s)", (backend) => {
     } finally {
       await server.stop()
     }
+  })
+})
+
+describe.each([...withPrivate])("A server of its own (%s)", (backend) => {
+  const kind = backend as Kind
+
+  it("is stopped and started again, with its port and its data", async () => {
+    const server = await startPrivate(kind)
+    const url = server.url
+    try {
+      const db = await createDatabase(kind, { server })
+      await db.query("CREATE TABLE kept (id INTEGER)")
+      for (const [n, how] of (["politely", "killed"] as const).entries()) {
+        await db.query(`INSERT INTO kept VALUES (${n})`)
+        await server.off(how)
+        expect(await answers(kind, url)).toBe(false)
+        await server.on()
+        expect(server.url).toBe(url)
+      }
+      expect((await db.query("SELECT id FROM kept ORDER BY id")).map((row) => Number(row.id))).toEqual([0, 1])
+      await db.drop()
+    } finally {
+      await server.stop()
+    }
+  })
+
+  it("leaves nothing behind when the process that started it is killed", async () => {
+    const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evt-left-"))
+    // PostgreSQL runs as another user
+    Fs.chmodSync(folder, 0o777)
+    const file = fileURLToPath(new URL("server.fixture.ts", import.meta.url))
+    const child = spawnTs(file, [kind], { TMPDIR: folder })
+    const { url } = await child.message((message) => "url" in message)
+    const left = () => Fs.readdirSync(folder).filter((name) => name.startsWith("evt-"))
+    expect(await answers(kind, url)).toBe(true)
+    expect(left()).toHaveLength(1)
+    child.kill("SIGKILL")
+    await child.exited
+    let tries = 0
+    while (left().length > 0 || await answers(kind, url)) {
+      expect(++tries).toBeLessThan(300)
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+    Fs.rmSync(folder, { recursive: true })
   })
 })
 

@@ -72,7 +72,13 @@ const streamOn =
     return Layer.provideMerge(stream, client(clientOptions)) as EventStreamLayer
   }
 
-export const createDatabase = (backend: Backend, options: { readonly serializable?: boolean } = {}) =>
+export interface DatabaseOptions {
+  readonly serializable?: boolean
+  /** The server to make it on; by default the one that was found. */
+  readonly server?: Server
+}
+
+export const createDatabase = (backend: Backend, options: DatabaseOptions = {}) =>
   backend === "sqlite"
     ? createSqlite()
     : backend === "postgres"
@@ -105,13 +111,14 @@ const createSqlite = async (): Promise<TestDatabase> => {
 
 const randomName = () => `evt_test_${randomBytes(6).toString("hex")}`
 
-const createPostgres = async ({ serializable }: { readonly serializable?: boolean }): Promise<TestDatabase> => {
-  const admin = new Pg.Pool({ connectionString: urlOf("postgres"), max: 2 })
+const createPostgres = async ({ serializable, server }: DatabaseOptions): Promise<TestDatabase> => {
+  const base = server?.url ?? urlOf("postgres")!
+  const admin = new Pg.Pool({ connectionString: base, max: 2 })
   admin.on("error", () => {})
   const name = randomName()
   await admin.query(`CREATE DATABASE ${name}`)
   if (serializable) await admin.query(`ALTER DATABASE ${name} SET default_transaction_isolation = 'serializable'`)
-  const url = new URL(urlOf("postgres")!)
+  const url = new URL(base)
   url.pathname = `/${name}`
   const inside = new Pg.Pool({ connectionString: url.href, max: 2, application_name: "evt-admin" })
   inside.on("error", () => {})
@@ -152,12 +159,10 @@ const createPostgres = async ({ serializable }: { readonly serializable?: boolea
   }
 }
 
-const createMysql = async ({ serializable }: { readonly serializable?: boolean }): Promise<TestDatabase> => {
+const createMysql = async ({ serializable, server }: DatabaseOptions): Promise<TestDatabase> => {
   // the default isolation is the server's there, so it gets a server of its own
-  const server: Server | undefined = serializable
-    ? await startPrivate("mysql", { "transaction-isolation": "SERIALIZABLE" })
-    : undefined
-  const base = server?.url ?? urlOf("mysql")!
+  const own = serializable ? await startPrivate("mysql", { "transaction-isolation": "SERIALIZABLE" }) : undefined
+  const base = (own ?? server)?.url ?? urlOf("mysql")!
   const name = randomName()
   const admin = Mysql.createPool({ uri: base, connectionLimit: 2, multipleStatements: true })
   await admin.query(`CREATE DATABASE ${name} CHARACTER SET utf8mb4`)
@@ -188,12 +193,12 @@ const createMysql = async ({ serializable }: { readonly serializable?: boolean }
       return Array.isArray(rows) ? rows : []
     },
     killConnections: async () => {
-      const own = new Set<number>()
-      for (const connection of (inside as any).pool._allConnections.toArray()) own.add(connection.threadId)
+      const ours = new Set<number>()
+      for (const connection of (inside as any).pool._allConnections.toArray()) ours.add(connection.threadId)
       const [rows] = await admin.query(sessions)
       let killed = 0
       for (const { id } of rows as Array<{ id: number }>) {
-        if (own.has(id)) continue
+        if (ours.has(id)) continue
         await admin.query(`KILL ${id}`).then(() => killed++, () => {})
       }
       return killed
@@ -202,7 +207,7 @@ const createMysql = async ({ serializable }: { readonly serializable?: boolean }
       await inside.end()
       await admin.query(`DROP DATABASE IF EXISTS ${name}`)
       await admin.end()
-      await server?.stop()
+      await own?.stop()
     }
   }
 }

@@ -12,6 +12,7 @@ import { createRequire } from "node:module"
 import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
+import { leftovers, reaper, remove, temporary } from "./leftovers.js"
 
 const require = createRequire(import.meta.url)
 const pgRequire = createRequire(require.resolve("@effect/sql-pg/package.json"))
@@ -29,12 +30,22 @@ export interface Server {
   readonly pid?: number | undefined
   /** Sends a signal to a server that was started here; one that was found is left alone. */
   readonly kill: (signal: NodeJS.Signals) => void
+  /** Ends a server that was started here, politely or with SIGKILL, and keeps its port and its data for `on`. */
+  readonly off: (how: "politely" | "killed") => Promise<void>
+  /** Starts it again after `off`; returns when it answers. */
+  readonly on: () => Promise<void>
   readonly stop: () => Promise<void>
 }
 
 export type Kind = "postgres" | "mysql"
 
-const given = (url: string): Server => ({ url, kill: () => {}, stop: async () => {} })
+/** Of a server that is not a process of ours. */
+const steady = {
+  off: () => Promise.reject(new Error("only a server that was started here can be stopped")),
+  on: () => Promise.reject(new Error("only a server that was started here can be started"))
+}
+
+const given = (url: string): Server => ({ url, kill: () => {}, ...steady, stop: async () => {} })
 
 const freePort = (): Promise<number> =>
   new Promise((resolve) => {
@@ -65,32 +76,15 @@ export const answers = async (kind: Kind, url: string): Promise<boolean> => {
 
 const complaints = (log: string) => log.split("\n").filter((line) => /FATAL|ERROR/.test(line)).slice(0, 3).join("; ")
 
-/** The server as soon as it answers; one that does not is stopped. */
-const answering = async (
-  kind: Kind,
-  server: Server,
-  alive: () => boolean,
-  log: () => string = () => ""
-): Promise<Server> => {
+/** Waits until the server answers; one that does not is stopped. */
+const answering = async (kind: Kind, server: Server, alive: () => boolean, log: () => string): Promise<void> => {
   for (const until = Date.now() + 60_000; Date.now() < until && alive();) {
-    if (await answers(kind, server.url)) return server
+    if (await answers(kind, server.url)) return
     await new Promise((resolve) => setTimeout(resolve, 200))
   }
   const said = complaints(log())
   await server.stop()
   throw new Error(`the ${kind} server that was started does not answer${said && `: ${said}`}`)
-}
-
-/** What a process that ends before it could stop its servers still has to take away; only synchronous code runs then. */
-const leftovers = new Set<() => void>()
-process.on("exit", () => {
-  for (const takeAway of leftovers) takeAway()
-})
-for (const [signal, code] of [["SIGHUP", 129], ["SIGINT", 130], ["SIGTERM", 143]] as const) {
-  process.once(signal, () => {
-    // whoever else listens decides when to exit
-    if (process.listenerCount(signal) === 0) process.exit(code)
-  })
 }
 
 /**
@@ -102,42 +96,89 @@ const unhookExit = () => {
   for (const event of hook.hookedEvents()) hook.unhookEvent(event)
 }
 
-const remove = (folder: string) => Fs.rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
-
-const temporary = (name: string) => {
-  const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), `evt-${name}-`))
-  leftovers.add(() => remove(folder))
-  return folder
+interface Program {
+  readonly kind: Kind
+  readonly url: string
+  /** Where all of it is; taken away at the end. */
+  readonly folder: string
+  readonly spawn: () => Promise<ChildProcess.ChildProcess>
+  readonly log: () => string
+  /** What ends it for good, when its data is thrown away, and what ends it so that its data is in order. */
+  readonly end: NodeJS.Signals
+  readonly polite: NodeJS.Signals
 }
 
-/** A server that is a process of ours in a folder of ours. */
-const running = (url: string, folder: string, child: ChildProcess.ChildProcess, polite: NodeJS.Signals) => {
-  let ended = child.exitCode !== null || child.signalCode !== null
-  const exited = new Promise<void>((resolve) => {
-    const end = () => {
-      ended = true
-      resolve()
-    }
-    if (ended) resolve()
-    else child.once("exit", end).once("error", end)
-  })
+/** A server that is a process of ours in a folder of ours, as soon as it answers. */
+const running = async ({ end, folder, kind, log, polite, spawn, url }: Program): Promise<Server> => {
+  let child: ChildProcess.ChildProcess
+  let ended = true
+  let exited = Promise.resolve()
+  const watch = reaper(folder)
   const takeAway = () => {
     if (!ended) child.kill("SIGKILL")
     remove(folder)
   }
   leftovers.add(takeAway)
-  const stop = async () => {
-    child.kill(polite)
+
+  const begin = async () => {
+    child = await spawn()
+    ended = child.exitCode !== null || child.signalCode !== null
+    watch.knows(child.pid)
+    exited = new Promise((resolve) => {
+      const end = () => {
+        ended = true
+        watch.knows(undefined)
+        resolve()
+      }
+      if (ended) end()
+      else child.once("exit", end).once("error", end)
+    })
+  }
+  const endWith = async (signal: NodeJS.Signals) => {
+    if (ended) return
+    child.kill(signal)
     // a test may have stopped it with SIGSTOP
     child.kill("SIGCONT")
     const impatient = setTimeout(() => child.kill("SIGKILL"), 10_000)
     await exited
     clearTimeout(impatient)
-    leftovers.delete(takeAway)
-    remove(folder)
   }
-  const server: Server = { url, pid: child.pid, kill: (signal) => void child.kill(signal), stop }
-  return { server, alive: () => !ended }
+  const server: Server = {
+    url,
+    get pid() {
+      return child.pid
+    },
+    kill: (signal) => void child.kill(signal),
+    off: (how) => endWith(how === "killed" ? "SIGKILL" : polite),
+    on: async () => {
+      if (!ended) throw new Error("the server is on")
+      // what a killed PostgreSQL leaves behind may still hold its shared memory for a moment
+      for (let tries = 1;; tries++) {
+        try {
+          await begin()
+          break
+        } catch (error) {
+          if (tries === 50) throw error
+          await new Promise((resolve) => setTimeout(resolve, 100))
+        }
+      }
+      await answering(kind, server, () => !ended, log)
+    },
+    stop: async () => {
+      await endWith(end)
+      leftovers.delete(takeAway)
+      remove(folder)
+      watch.end()
+    }
+  }
+  try {
+    await begin()
+  } catch (error) {
+    await server.stop()
+    throw error
+  }
+  await answering(kind, server, () => !ended, log)
+  return server
 }
 
 const startPostgres = async (settings: Record<string, string>): Promise<Server> => {
@@ -160,20 +201,31 @@ const startPostgres = async (settings: Record<string, string>): Promise<Server> 
     },
     onError: () => {}
   })
-  try {
-    await embedded.initialise()
-    await embedded.start()
-  } catch (error) {
-    remove(folder)
+  const failed = (error: unknown) => {
     // it rejects with nothing at all when the server ends early
     const why = error instanceof Error ? error.message : complaints(log)
-    throw new Error(`cannot start PostgreSQL: ${why}`, { cause: error })
+    return new Error(`cannot start PostgreSQL: ${why}`, { cause: error })
   }
-  // its own stop() waits forever for a process that has ended already, so the process is taken from it
-  const child: ChildProcess.ChildProcess = (embedded as any).process
-  const url = `postgres://postgres:postgres@127.0.0.1:${port}/postgres`
-  const { alive, server } = running(url, folder, child, "SIGINT")
-  return answering("postgres", server, alive, () => log)
+  try {
+    await embedded.initialise()
+  } catch (error) {
+    remove(folder)
+    throw failed(error)
+  }
+  return running({
+    kind: "postgres",
+    url: `postgres://postgres:postgres@127.0.0.1:${port}/postgres`,
+    folder,
+    spawn: async () => {
+      log = ""
+      await embedded.start().catch((error) => Promise.reject(failed(error)))
+      // its own stop() waits forever for a process that has ended already, so the process is taken from it
+      return (embedded as any).process
+    },
+    log: () => log,
+    end: "SIGINT",
+    polite: "SIGINT"
+  })
 }
 
 const onPath = (...names: ReadonlyArray<string>): string | undefined => {
@@ -211,7 +263,7 @@ const startMariadb = async (binary: string, settings: Record<string, string>): P
     throw error
   }
   const port = await freePort()
-  const child = ChildProcess.spawn(binary, [
+  const args = [
     "--no-defaults",
     `--datadir=${data}`,
     `--port=${port}`,
@@ -226,11 +278,17 @@ const startMariadb = async (binary: string, settings: Record<string, string>): P
     "--loose-mysqlx=OFF",
     ...user,
     ...Object.entries(settings).map(([k, v]) => `--${k}=${v}`)
-  ], { stdio: "ignore" })
-  // its data is thrown away, so there is nothing to end politely
-  const { alive, server } = running(`mysql://root@127.0.0.1:${port}/`, folder, child, "SIGKILL")
+  ]
   const log = Path.join(folder, "log")
-  return answering("mysql", server, alive, () => Fs.existsSync(log) ? Fs.readFileSync(log, "utf8") : "")
+  return running({
+    kind: "mysql",
+    url: `mysql://root@127.0.0.1:${port}/`,
+    folder,
+    spawn: async () => ChildProcess.spawn(binary, args, { stdio: "ignore" }),
+    log: () => Fs.existsSync(log) ? Fs.readFileSync(log, "utf8") : "",
+    end: "SIGKILL",
+    polite: "SIGTERM"
+  })
 }
 
 const docker = (...args: ReadonlyArray<string>) =>
@@ -251,12 +309,14 @@ const startDocker = async (settings: Record<string, string>): Promise<Server> =>
   const server: Server = {
     url: `mysql://root@127.0.0.1:${port}/`,
     kill: (signal) => void docker("kill", `--signal=${signal}`, id),
+    ...steady,
     stop: async () => {
       leftovers.delete(takeAway)
       takeAway()
     }
   }
-  return answering("mysql", server, () => true)
+  await answering("mysql", server, () => true, () => "")
+  return server
 }
 
 /** Starts a throw-away server of its own with settings of its own. */

@@ -112,7 +112,12 @@ export const make = (
         const since = head.last
         const deadline = Math.ceil(clock + performance.now()) + deadlineMillis
         const again = (cause: SqlError) => left > 1 ? attempt(events, left - 1) : Effect.fail(failed(cause))
-        return whileBusy(database.reserved((conn) => dialect.append(conn, events, { limit: moveLimit, deadline })))
+        let sent = false
+        const write = database.reserved((conn) => {
+          sent = true
+          return dialect.append(conn, events, { limit: moveLimit, deadline })
+        })
+        return whileBusy(write)
           .pipe(
             Effect.matchEffect({
               onSuccess: (ids) => {
@@ -132,10 +137,11 @@ export const make = (
                 const { reason } = classify(cause)
                 if (reason === "deadlock" || reason === "serialization") return again(cause)
                 if (reason !== "connection" || !dialect.sequenced) return Effect.fail(failed(cause))
-                return Effect.flatMap(
-                  resolve(events, since, deadline, cause),
-                  (answer) => answer === "absent" ? again(cause) : Effect.succeed(answer)
-                )
+                return Effect.matchEffect(resolve(events, since, deadline, cause), {
+                  // without a connection to send it on it is known well
+                  onFailure: (unknown) => Effect.fail(sent ? unknown : failed(cause)),
+                  onSuccess: (answer) => answer === "absent" ? again(cause) : Effect.succeed(answer)
+                })
               }
             })
           )
