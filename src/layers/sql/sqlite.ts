@@ -14,8 +14,10 @@ import type { Start, Step, Stepped } from "../../services/EventStore.js"
 import type { Rows } from "./Database.js"
 import type { Dialect } from "./Dialect.js"
 import {
+  alike,
   among,
   leaseName,
+  letterColumns,
   toClaim,
   toDocument,
   toIdsByKey,
@@ -23,7 +25,8 @@ import {
   toLook,
   toParams,
   toStepped,
-  toStored
+  toStored,
+  toValues
 } from "./Dialect.js"
 import { now } from "./migrations/sqlite.js"
 import type { Words } from "./letters.js"
@@ -78,13 +81,16 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
     asText: (expression) => `CAST(${expression} AS TEXT)`,
     millis: (column) => `CAST(${column} AS TEXT)`,
     clock: now,
-    locking: ""
+    locking: "",
+    exact: (expression) => expression,
+    upsert: (key) => `ON CONFLICT (${key}) DO UPDATE SET`
   }
 
   return {
     ...Letters.make(
       names,
       words,
+      (conn, text) => conn.executeUnprepared(text, [], undefined),
       (conn, texts) => writing(conn, Effect.forEach(texts, (text) => conn.executeUnprepared(text, [], undefined)))
     ),
     name: "sqlite",
@@ -303,21 +309,41 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
 const steps = (names: Names, conn: Connection, step: Step): Effect.Effect<Stepped, SqlError> =>
   Effect.gen(function*() {
     const { deadLetters, epoch, ident, upTo } = step
+    const known = (parked: boolean) => `ON CONFLICT (ident, id) DO ${parked ? "UPDATE SET parked = 1" : "NOTHING"}`
     yield* conn.execute(
       `UPDATE ${names.consumers} SET last_evt_id = ?, updated_at = ${now}
  WHERE ident = ? AND epoch = ? AND last_evt_id <= ?`,
       [upTo, ident, epoch, upTo],
       undefined
     )
-    for (const { attempts, error, ids, parked } of deadLetters) {
+    for (const { attempts, error, ids, parked } of alike(deadLetters)) {
       yield* conn.execute(
-        `INSERT OR IGNORE INTO ${names.deadLetters} (ident, id, uid, type, event_key, key_hash, meta, data, ts, error, attempts, parked)
+        `INSERT INTO ${names.deadLetters} (${letterColumns})
 SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.ts, ?, ?, ?
   FROM ${names.log} l JOIN ${names.consumers} c ON c.ident = ? AND c.epoch = ?
- WHERE l.id IN (SELECT value FROM json_each(?))`,
+ WHERE l.id IN (SELECT value FROM json_each(?)) ${known(parked)}`,
         [error, attempts, Number(parked), ident, epoch, `[${ids.join(", ")}]`],
         undefined
       )
+    }
+    if (deadLetters.length > 0) {
+      const stored = yield* conn.execute(
+        `SELECT CAST(id AS TEXT) AS id FROM ${names.deadLetters}
+ WHERE ident = ? AND id IN (SELECT value FROM json_each(?))`,
+        [ident, `[${deadLetters.map(({ row }) => row.id).join(", ")}]`],
+        undefined
+      )
+      // what has left the log meanwhile
+      const ids = new Set(stored.map((row) => row.id))
+      for (const letter of deadLetters) {
+        if (ids.has(letter.row.id.toString())) continue
+        yield* conn.execute(
+          `INSERT INTO ${names.deadLetters} (${letterColumns})
+SELECT c.ident, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM ${names.consumers} c WHERE c.ident = ? AND c.epoch = ?`,
+          [...toValues(letter), ident, epoch],
+          undefined
+        )
+      }
     }
     const [row] = yield* conn.execute(
       `SELECT CAST(epoch AS TEXT) AS epoch FROM ${names.consumers} WHERE ident = ?`,
