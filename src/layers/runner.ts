@@ -41,7 +41,8 @@ export const run = <X, R>(
 
   const batch = (subscription: Subscription, parked: Parking.Parked): Effect.Effect<void, any, R> =>
     Effect.gen(function*() {
-      const page = yield* subscription.next
+      // one that waits for events hears of it, too, when somebody changes its consumer
+      const page = yield* Effect.raceFirst(subscription.next, subscription.lost)
       const { events } = subscription.decode(page)
       if (events.length === 0) return yield* subscription.step(page.upTo)
       const handled = settings.exactlyOnce
