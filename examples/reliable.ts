@@ -1,7 +1,6 @@
 /** A reliable consumer: retries what fails, keeps what cannot be handled, and goes on. */
-import { SqlClient } from "@effect/sql"
 import { Effect, Fiber, Layer, Schedule, Schema } from "effect"
-import { EventType, Generator, Pusher } from "effect-eventstream"
+import { Consumers, EventType, Generator, Pusher } from "effect-eventstream"
 import * as Sqlite from "effect-eventstream/sqlite"
 
 const UserAdded = EventType.make("USR_ADD", Schema.Struct({ id: Schema.Int, email: Schema.String }), {
@@ -9,7 +8,7 @@ const UserAdded = EventType.make("USR_ADD", Schema.Struct({ id: Schema.Int, emai
 })
 
 const program = Effect.gen(function*() {
-  const sql = yield* SqlClient.SqlClient
+  const consumers = yield* Consumers.Consumers
   const generator = yield* Generator.Generator
   const pusher = yield* Pusher.Pusher
   const emails = ["ada@example.org", "nobody", "grace@example.org"]
@@ -35,8 +34,10 @@ const program = Effect.gen(function*() {
   )
   // a real consumer runs on
   yield* Effect.sleep("500 millis")
-  const letters = yield* sql`SELECT id, error, attempts FROM evt_dead_letters`
-  yield* Effect.log("dead letters", letters)
+  const letters = yield* consumers.deadLetters("MAILER", { catalog: EventType.catalog(UserAdded) })
+  for (const { attempts, error, event } of letters) {
+    yield* Effect.log(`dead letter after ${attempts} attempts: ${event.json}: ${error}`)
+  }
   yield* Fiber.interrupt(mailer)
 })
 

@@ -9,6 +9,7 @@ import type { EventId } from "./EventId.js"
 import { InvalidEvent } from "./EventStreamError.js"
 import * as EventType from "./EventType.js"
 import * as Json from "./internal/json.js"
+import { keyIssue } from "./internal/key.js"
 import { keyHash } from "./internal/keyHash.js"
 import { uuidv7 } from "./internal/uuid.js"
 
@@ -66,26 +67,6 @@ export interface NewEvent {
   readonly dedupeKey: string | null
   /** JSON text, stored byte for byte. */
   readonly data: string
-}
-
-const maxKeyLength = 255
-
-const keyIssue = (key: unknown): string | undefined => {
-  if (typeof key !== "string") return `must be a string, not ${typeof key}`
-  if (key.length === 0 || key.length > maxKeyLength) {
-    return `must have 1 to ${maxKeyLength} characters, not ${key.length}`
-  }
-  // a text column of PostgreSQL refuses NUL, and no UTF-8 column holds half a surrogate pair
-  if (key.includes("\u0000")) return "must not contain the character U+0000"
-  return isWellFormed(key) ? undefined : "must not contain half of a surrogate pair"
-}
-
-const isWellFormed = (text: string): boolean => {
-  for (const char of text) {
-    const code = char.codePointAt(0)!
-    if (code >= 0xd800 && code <= 0xdfff) return false
-  }
-  return true
 }
 
 /**

@@ -81,7 +81,19 @@ describe("Examples", () => {
   })
 
   it.each([
-    ["reliable", [/welcome, ada/, /welcome, grace/, /not an address/, /given up after 3 attempts: deadLetter/]],
+    ["reliable", [
+      /welcome, ada/,
+      /welcome, grace/,
+      /given up after 3 attempts: deadLetter/,
+      /dead letter after 3 attempts: .*nobody.*not an address/
+    ]],
+    ["parked", [
+      /booked 2 for ada[^]*booked 4 for grace/,
+      /parked: alan, .*alan has no account/,
+      /parked: alan, .*an earlier event of its key is parked/,
+      /booked 1 for alan[^]*booked 3 for alan[^]*booked 5 for alan/,
+      /alan[^}]*balance[^}]*: 9\b/
+    ]],
     ["exactly-once", [/crashes, and the balance is 100 of 100/]],
     ["dashboard", [/order of 1[^]*order of 2[^]*order of 3[^]*order of 4[^]*order of 5/]],
     [

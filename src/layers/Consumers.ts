@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Consumer from "../Consumer.js"
 import * as EventId from "../EventId.js"
 import { EventsDiscarded, InvalidOption, NotRegistered } from "../EventStreamError.js"
+import { keyIssue } from "../internal/key.js"
 import { Actor, type AuditEntry, type DeadLetter, type Info, type Service, type Which } from "../services/Consumers.js"
 import type { ConsumerRow, LettersOf, Reset, Service as EventStore } from "../services/EventStore.js"
 import type { Redaction, Service as HistoryStore } from "../services/HistoryStore.js"
@@ -12,6 +13,9 @@ import { drain } from "./Sequencer.js"
 import { identOf, notAhead, type Reader, select, startOf, toId } from "./reader.js"
 
 const longestReason = 1000
+
+/** They go into one statement. */
+const mostIds = 10_000
 
 const longestActor = 255
 
@@ -48,9 +52,29 @@ export const make = (store: EventStore, reader: Reader, history: HistoryStore | 
     f: (ident: string) => Effect.Effect<A, E, R>
   ) => store.outside(operation, Effect.flatMap(identOf(operation, consumer), f))
 
+  const refuse = (option: string, value: unknown, expected: string) =>
+    Effect.fail(new InvalidOption({ option, value: String(value).slice(0, 60), expected }))
+
+  const keyOf = (key: unknown): Effect.Effect<string, InvalidOption> => {
+    const issue = keyIssue(key)
+    return issue === undefined
+      ? Effect.succeed(key as string)
+      : refuse("key", typeof key === "string" ? JSON.stringify(key) : key, `a key of events: it ${issue}`)
+  }
+
+  const idsOf = (ids: ReadonlyArray<EventId.Input>) =>
+    ids.length === 0 || ids.length > mostIds
+      ? refuse("ids", `a list of ${ids.length}`, `a list of 1 to ${mostIds} ids`)
+      : Effect.forEach(ids, (id) => EventId.parse("ids", id))
+
   const chosen = (ident: string, which: Which): Effect.Effect<LettersOf, InvalidOption> => {
     if (which === "all") return Effect.succeed({ ident, of: which })
-    if ("key" in which) return Effect.succeed({ ident, of: { key: which.key } })
+    if (typeof which === "object" && which !== null && "key" in which) {
+      return Effect.map(keyOf(which.key), (key) => ({ ident, of: { key } }))
+    }
+    if (typeof which !== "object" || which === null || !Array.isArray(which.ids)) {
+      return refuse("which", which, `"all", { key } or { ids }`)
+    }
     return Effect.map(idsOf(which.ids), (ids) => ({ ident, of: { ids } }))
   }
 
@@ -108,18 +132,15 @@ export const make = (store: EventStore, reader: Reader, history: HistoryStore | 
     store.outside(
       "redact",
       Effect.gen(function*() {
-        const redaction: Redaction = "key" in which ? which : { ids: yield* idsOf(which.ids) }
+        const redaction: Redaction = "key" in which
+          ? { key: yield* keyOf(which.key) }
+          : { ids: yield* idsOf(which.ids) }
         // what is committed must be in the log to be found
         yield* drain(store)
         const { deadLetters, log } = yield* store.redact(redaction, yield* actor)
         return { log, deadLetters, history: history === undefined ? undefined : yield* history.redact(redaction) }
       })
     )
-
-  const idsOf = (ids: ReadonlyArray<EventId.Input>) =>
-    ids.length === 0
-      ? Effect.fail(new InvalidOption({ option: "ids", value: "[]", expected: "a list of at least one id" }))
-      : Effect.forEach(ids, (id) => EventId.parse("ids", id))
 
   const audit: Service["audit"] = (options) =>
     store.outside(
@@ -141,10 +162,12 @@ export const make = (store: EventStore, reader: Reader, history: HistoryStore | 
 
   const pause: Service["pause"] = (consumer, why = "paused") =>
     named("pause", consumer, (ident) =>
-      Effect.flatMap(
-        store.pause({ ident, why: why.replaceAll("\u0000", "").slice(0, longestReason), epoch: undefined }),
-        (result) => result === "unregistered" ? Effect.fail(new NotRegistered({ consumer: ident })) : Effect.void
-      ))
+      Effect.gen(function*() {
+        if (typeof why !== "string") return yield* refuse("why", why, "a text")
+        const reason = why.replaceAll("\u0000", "").slice(0, longestReason)
+        const result = yield* store.pause({ ident, why: reason, epoch: undefined })
+        if (result === "unregistered") return yield* new NotRegistered({ consumer: ident })
+      }))
 
   const resume: Service["resume"] = (consumer) =>
     named("resume", consumer, (ident) =>
@@ -159,7 +182,8 @@ export const make = (store: EventStore, reader: Reader, history: HistoryStore | 
         const limit = yield* reader.limit(options?.limit ?? 100)
         const after = options?.after === undefined ? 0n : yield* EventId.parse("after", options.after)
         const { decode } = yield* select(undefined, options?.catalog)
-        const letters = yield* store.letters({ ident, key: options?.key, after, limit })
+        const key = options?.key === undefined ? undefined : yield* keyOf(options.key)
+        const letters = yield* store.letters({ ident, key, after, limit })
         return letters.map(({ attempts, error, failedAt, parked, redrive, row }): DeadLetter<any> => ({
           event: decode(row),
           error,

@@ -1,6 +1,7 @@
 /**
  * The Poller on an event store.
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as Consumer from "../Consumer.js"
@@ -10,6 +11,9 @@ import type { Look, Service as EventStore } from "../services/EventStore.js"
 import type { Delivery, PollError, Service } from "../services/Poller.js"
 import * as Idle from "../streams/Idle.js"
 import { identOf, notAhead, type Reader, reconnecting, registered, select, startOf, toBatch, toId } from "./reader.js"
+
+/** How long a stream reads on by what one look has found. */
+const longestLook = 1000
 
 export const make = (store: EventStore, reader: Reader): Service => {
   const { look, pageOf, read, sequence } = reader
@@ -89,6 +93,7 @@ export const make = (store: EventStore, reader: Reader): Service => {
 
       let position = 0n
       let found: Look | undefined
+      let lookedAt = 0
       /** How far the last look reaches: up to there pages can be read without another one. */
       const horizon = (look: Look) => selection.types === undefined ? look.head : look.bound ?? 0n
       const lookAgain = Effect.gen(function*() {
@@ -98,6 +103,7 @@ export const make = (store: EventStore, reader: Reader): Service => {
         if (found === undefined) yield* notAhead(ident, cursor, again)
         // somebody else may have moved the cursor on; this stream never goes back
         if (cursor > position) position = cursor
+        lookedAt = yield* Clock.currentTimeMillis
         return (found = again)
       })
       const next: Effect.Effect<Delivery<any>, PollError> = Effect.gen(function*() {
@@ -106,7 +112,9 @@ export const make = (store: EventStore, reader: Reader): Service => {
             found = undefined
             yield* idle.pause
           }
-          const seen = found !== undefined && position < horizon(found) ? found : yield* lookAgain
+          // not for the whole of a long history: the consumer may have been paused
+          const recent = (yield* Clock.currentTimeMillis) - lookedAt < longestLook
+          const seen = found !== undefined && recent && position < horizon(found) ? found : yield* lookAgain
           if (seen.paused) continue
           const page = yield* pageOf(seen, position, selection, limit)
           if (page.upTo > position) {

@@ -69,6 +69,8 @@ export interface Subscription {
   /** Dead letters that are to be delivered again, the oldest first. */
   readonly redriven: Effect.Effect<ReadonlyArray<Letter>, StoreError>
   readonly decodeLetter: (letter: Letter) => any
+  /** Whether its type is wanted. */
+  readonly wants: (letter: Letter) => boolean
   readonly settle: (letter: Letter, failed: Settled["failed"]) => Effect.Effect<void, AckError>
   /** The same as the last statement of the transaction around it. */
   readonly settleWithin: (letter: Letter) => ReturnType<Subscription["stepWithin"]>
@@ -206,6 +208,7 @@ export const make = (
           parkedKeys: retry(store.parkedKeys(ident)),
           redriven: retry(store.letters({ ident, redrive: true, after: 0n, limit })),
           decodeLetter: (letter) => selection.decode(letter.row),
+          wants: ({ row }) => filter([row]).length > 0,
           settle: (letter, failed) => retry(Effect.flatMap(store.settle(settled(letter, failed)), taken)),
           settleWithin: (letter) => Effect.flatMap(store.settleWithin(settled(letter, undefined)), taken),
           lost: Effect.flatMap(held.lost, () => Effect.fail(fenced())),

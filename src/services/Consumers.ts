@@ -126,7 +126,7 @@ export interface DeadLetter<out E> {
 }
 
 /**
- * Which dead letters: all of the consumer, those of an event key, or those of the given events.
+ * Which dead letters: all of the consumer, those of an event key, or those of the given events, 10 000 at most.
  *
  * @since 0.1.0
  * @category models
@@ -185,7 +185,7 @@ export interface Service {
     consumer: Consumer,
     /** Kept with the consumer. Default: "paused". */
     why?: string
-  ) => Effect.Effect<void, ConsumerError | NotRegistered>
+  ) => Effect.Effect<void, ConsumerError | InvalidOption | NotRegistered>
   /** Ends a pause. Nothing happens if there is none. */
   readonly resume: (consumer: Consumer) => Effect.Effect<void, ConsumerError | NotRegistered>
   /** The dead letters of a consumer, by event id. They outlive its registration. */

@@ -202,13 +202,13 @@ export interface Lease {
 }
 
 /**
- * Events that a consumer gave up. Parked: with them, those of the same key that come later.
+ * An event that a consumer gave up. Parked: those of the same key that come later are kept behind it.
  *
  * @since 0.1.0
  * @category models
  */
 export interface DeadLetter {
-  readonly ids: ReadonlyArray<bigint>
+  readonly row: StoredEvent
   readonly error: string
   readonly attempts: number
   readonly parked: boolean

@@ -81,7 +81,7 @@ export interface RunOptions<W extends Want | undefined, C extends EventType.Any>
    * What becomes of an event that the handler cannot do: `stop` (default) ends the run with `HandlerFailed` and leaves the
    * cursor before it; `skip` goes on after a log line; `deadLetter` keeps event, error, attempts and time in the table
    * `dead_letters`, in the cursor's transaction, and goes on; `parkKey` does that, too, and parks what comes later of the
-   * same key behind it, so that the order by key holds when `Consumers.redrive` delivers them; `pause` leaves the cursor
+   * same key behind it, so that the order by key holds when `Consumers.redrive` delivers them (what has no key parks nothing); `pause` leaves the cursor
    * before the event and pauses the consumer, in all processes, until `Consumers.resume`.
    */
   readonly poison?: "stop" | "skip" | "deadLetter" | "parkKey" | "pause" | undefined

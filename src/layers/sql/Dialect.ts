@@ -10,10 +10,12 @@ import type { SqlError } from "@effect/sql/SqlError"
 import type * as Effect from "effect/Effect"
 import type { NewEvent, StoredEvent } from "../../Event.js"
 import type { EventId } from "../../EventId.js"
+import { keyHash } from "../../internal/keyHash.js"
 import { component } from "../../services/Archiver.js"
 import type {
   Claim,
   ClaimRequest,
+  DeadLetter,
   Isolation,
   Lease,
   Look,
@@ -137,6 +139,47 @@ export const toLeases = (rows: ReadonlyArray<any>): ReadonlyArray<Lease> =>
 /** What became of a step, by the consumer's row after it. */
 export const toStepped = (row: Record<string, string> | undefined, { epoch }: Pick<Step, "epoch">): Stepped =>
   row === undefined ? "unregistered" : BigInt(row.epoch!) === epoch ? "done" : "fenced"
+
+/**
+ * The same of a step with dead letters: `missing`, the cursor was not moved because not all of them were stored, which
+ * are copied out of the log.
+ */
+export const toTaken = (row: Record<string, string> | undefined, step: Step): Stepped | "missing" => {
+  const stepped = toStepped(row, step)
+  return stepped === "done" && step.deadLetters.length > 0 && BigInt(row!.cursor_id!) < step.upTo ? "missing" : stepped
+}
+
+/** Dead letters that differ by their event only: written by one statement. */
+export const alike = (
+  letters: ReadonlyArray<DeadLetter>
+): ReadonlyArray<Omit<DeadLetter, "row"> & { readonly ids: ReadonlyArray<bigint> }> => {
+  const groups = new Map<string, Omit<DeadLetter, "row"> & { readonly ids: Array<bigint> }>()
+  for (const { row, ...rest } of letters) {
+    const key = JSON.stringify(rest)
+    const group = groups.get(key)
+    if (group === undefined) groups.set(key, { ...rest, ids: [row.id] })
+    else group.ids.push(row.id)
+  }
+  return [...groups.values()]
+}
+
+/** The columns of a dead letter of which all is known, for `toValues`. */
+export const letterColumns = "ident, id, uid, type, event_key, key_hash, meta, data, ts, error, attempts, parked"
+
+/** All but the ident, as parameters; the sequencer gives the same hash to what comes without a key. */
+export const toValues = ({ attempts, error, parked, row }: DeadLetter): ReadonlyArray<unknown> => [
+  row.id,
+  row.uid,
+  row.type,
+  row.key,
+  row.key === null ? parseInt(row.uid.slice(-8), 16) : keyHash(row.key),
+  row.meta,
+  row.data,
+  row.ts,
+  error,
+  attempts,
+  Number(parked)
+]
 
 /** A row of `look`, as every dialect selects it: integers as text. */
 export const toLook = (row: Record<string, string | null>): Look => ({

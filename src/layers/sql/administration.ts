@@ -11,6 +11,7 @@ import type { AuditRow, ConsumerRow, Erased, Reset, ResetRequest, Restored, Star
 import { keyHash } from "../../internal/keyHash.js"
 import type { Redaction } from "../../services/HistoryStore.js"
 import { archivers, leaseName } from "./Dialect.js"
+import { takeLease } from "./letters.js"
 import type { Names } from "./names.js"
 import type { Transact, Words } from "./words.js"
 
@@ -109,7 +110,7 @@ export const make = (
       Effect.map(
         transact(conn, [
           ...gate,
-          `DELETE FROM ${names.leases} WHERE name = ${text(leaseName(ident))}`,
+          takeLease(names, words, ident),
           `SELECT ${asText("epoch")} AS epoch FROM ${names.consumers} WHERE ${consumer(ident)}${locking}`,
           recording(names, words, {
             actor,

@@ -33,29 +33,43 @@ export interface LetterStatements {
   readonly settleWithin: (conn: Connection, settled: Settled) => Run<Stepped>
 }
 
-export const make = (names: Names, words: Words, transact: Transact): LetterStatements => {
-  const { asText, clock, locking, millis, text } = words
-  const consumer = (ident: string) => `ident = ${text(ident)}`
-  const dropLease = (ident: string) => `DELETE FROM ${names.leases} WHERE name = ${text(leaseName(ident))}`
+/** Also where there is none: a claim that comes meanwhile waits for this row, and raises the epoch after us. */
+export const takeLease = (names: Names, { clock, upsert }: Words, ident: string): string =>
+  `INSERT INTO ${names.leases} (name, owner, expires)
+SELECT '${leaseName(ident)}', '', ${clock} FROM ${names.consumers} WHERE ident = '${ident}'
+${upsert("name")} owner = '', expires = ${clock}`
+
+export const make = (names: Names, words: Words, transact: Transact, inspect: Transact): LetterStatements => {
+  const { asText, clock, exact, locking, millis, text } = words
+  const read = (conn: Connection, text: string): Run<Rows> => Effect.map(inspect(conn, [text]), ([rows]) => rows!)
+  // checked against a pattern: as a plain literal it is compared by the index everywhere
+  const consumer = (ident: string) => `ident = '${ident}'`
   const raiseEpoch = (ident: string) => `UPDATE ${names.consumers} SET epoch = epoch + 1 WHERE ${consumer(ident)}`
   const epochOf = (ident: string) =>
     `SELECT ${asText("epoch")} AS epoch, paused FROM ${names.consumers} WHERE ${consumer(ident)}${locking}`
 
+  const isKey = (key: string) => `${exact("event_key")} = ${exact(text(key))}`
+
   const among = ({ ident, of }: LettersOf): string =>
     `${consumer(ident)}${
-      of === "all" ? "" : "key" in of ? ` AND event_key = ${text(of.key)}` : ` AND id IN (${of.ids.join(", ")})`
+      of === "all" ? "" : "key" in of ? ` AND ${isKey(of.key)}` : ` AND id IN (${of.ids.join(", ")})`
     }`
 
-  /** A parked event with the others of its key: their order is kept. MySQL wants the inner SELECT wrapped. */
+  /**
+   * A parked event with the others of its key: their order is kept. MySQL wants the inner SELECT wrapped, and DISTINCT so
+   * that it does not unwrap it again.
+   */
   const withItsKey = (which: LettersOf): string =>
     which.of === "all"
       ? among(which)
-      : `${consumer(which.ident)} AND ((${among(which)}) OR (parked = 1 AND event_key IN (
-    SELECT k.event_key FROM (SELECT event_key FROM ${names.deadLetters} WHERE ${among(which)} AND parked = 1) k)))`
+      : `${consumer(which.ident)} AND ((${among(which)}) OR (parked = 1 AND ${exact("event_key")} IN (
+    SELECT k.event_key
+      FROM (SELECT DISTINCT ${exact("event_key")} AS event_key FROM ${names.deadLetters}
+             WHERE ${among(which)} AND parked = 1) k)))`
 
   const settling = ({ epoch, failed, id, ident, key }: Settled): ReadonlyArray<string> => {
     const mine = `${consumer(ident)} AND EXISTS (
-    SELECT 1 FROM ${names.consumers} c WHERE c.ident = ${text(ident)} AND c.epoch = ${epoch})`
+    SELECT 1 FROM ${names.consumers} c WHERE c.ident = '${ident}' AND c.epoch = ${epoch})`
     return [
       `UPDATE ${names.consumers} SET updated_at = ${clock} WHERE ${consumer(ident)} AND epoch = ${epoch}`,
       ...(failed === undefined
@@ -68,8 +82,8 @@ export const make = (names: Names, words: Words, transact: Transact): LetterStat
           ...(key === null
             ? []
             : [
-              `UPDATE ${names.deadLetters} SET redrive = 0 WHERE parked = 1 AND event_key = ${
-                text(key)
+              `UPDATE ${names.deadLetters} SET redrive = 0 WHERE parked = 1 AND ${
+                isKey(key)
               } AND id > ${id} AND ${mine}`
             ])
         ]),
@@ -83,20 +97,18 @@ export const make = (names: Names, words: Words, transact: Transact): LetterStat
     pause: (conn, { epoch, ident, why }) =>
       Effect.map(
         transact(conn, [
-          `${dropLease(ident)}${
-            epoch === undefined
-              ? ""
-              : ` AND EXISTS (SELECT 1 FROM ${names.consumers} c WHERE c.ident = ${text(ident)} AND c.epoch = ${epoch})`
-          }`,
+          // a receiver gives its own lease back when it has paused
+          ...(epoch === undefined ? [takeLease(names, words, ident)] : []),
           `UPDATE ${names.consumers} SET paused = ${text(why)}, epoch = epoch + 1 WHERE ${consumer(ident)}${
             epoch === undefined ? "" : ` AND epoch = ${epoch}`
           }`,
           epochOf(ident)
         ]),
-        ([, , rows]): Stepped => {
-          const row = rows![0]
+        (results): Stepped => {
+          const row = results[results.length - 1]![0]
           if (row === undefined) return "unregistered"
-          return epoch === undefined || BigInt(row.epoch) === epoch + 1n ? "done" : "fenced"
+          // a claim raises the epoch by one, too, but not of a paused consumer
+          return epoch === undefined || (row.paused !== null && BigInt(row.epoch) === epoch + 1n) ? "done" : "fenced"
         }
       ),
 
@@ -108,28 +120,30 @@ export const make = (names: Names, words: Words, transact: Transact): LetterStat
 
     parkedKeys: (conn, ident) =>
       Effect.map(
-        transact(conn, [
-          `SELECT event_key, ${asText("COUNT(*)")} AS n FROM ${names.deadLetters}
- WHERE ${consumer(ident)} AND parked = 1 AND event_key IS NOT NULL GROUP BY event_key`
-        ]),
-        ([rows]) => new Map(rows!.map((row) => [row.event_key, Number(row.n)]))
+        read(
+          conn,
+          `SELECT MIN(event_key) AS event_key, ${asText("COUNT(*)")} AS n FROM ${names.deadLetters}
+ WHERE ${consumer(ident)} AND parked = 1 AND event_key IS NOT NULL GROUP BY ${exact("event_key")}`
+        ),
+        (rows) => new Map(rows.map((row) => [row.event_key, Number(row.n)]))
       ),
 
     letters: (conn, { after, ident, key, limit, redrive }) =>
       Effect.map(
-        transact(conn, [
+        read(
+          conn,
           `SELECT ${asText("id")} AS id, ${asText("uid")} AS uid, type, event_key, ${asText("key_hash")} AS key_hash,
        ${asText("meta")} AS meta,
        ${asText("data")} AS data, ${millis("ts")} AS ts, error, ${asText("attempts")} AS attempts,
        ${asText("parked")} AS parked, ${asText("redrive")} AS redrive, ${millis("failed_at")} AS failed_at
   FROM ${names.deadLetters} l
- WHERE ${consumer(ident)} AND l.id > ${after}${key === undefined ? "" : ` AND event_key = ${text(key)}`}${
+ WHERE ${consumer(ident)} AND l.id > ${after}${key === undefined ? "" : ` AND ${isKey(key)}`}${
             redrive === true ? " AND redrive = 1" : ""
           }
  ORDER BY l.id LIMIT ${limit}`
-        ]),
-        ([rows]) =>
-          rows!.map((row): Letter => ({
+        ),
+        (rows) =>
+          rows.map((row): Letter => ({
             row: {
               id: BigInt(row.id) as EventId,
               uid: row.uid,
@@ -151,7 +165,7 @@ export const make = (names: Names, words: Words, transact: Transact): LetterStat
     redrive: (conn, which) =>
       Effect.map(
         transact(conn, [
-          dropLease(which.ident),
+          takeLease(names, words, which.ident),
           raiseEpoch(which.ident),
           `UPDATE ${names.deadLetters} SET redrive = 1 WHERE ${withItsKey(which)}`,
           `SELECT ${asText("COUNT(*)")} AS n FROM ${names.deadLetters} WHERE ${consumer(which.ident)} AND redrive = 1`
@@ -162,7 +176,7 @@ export const make = (names: Names, words: Words, transact: Transact): LetterStat
     drop: (conn, which) =>
       Effect.map(
         transact(conn, [
-          dropLease(which.ident),
+          takeLease(names, words, which.ident),
           raiseEpoch(which.ident),
           `SELECT ${asText("COUNT(*)")} AS n FROM ${names.deadLetters} WHERE ${among(which)}`,
           `DELETE FROM ${names.deadLetters} WHERE ${among(which)}`

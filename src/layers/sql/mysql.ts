@@ -8,14 +8,27 @@ import type { EventId } from "../../EventId.js"
 import { hasCode } from "../../internal/sqlError.js"
 import type { Isolation, Start, Step } from "../../services/EventStore.js"
 import type { Dialect } from "./Dialect.js"
-import { among, leaseName, toClaim, toDocument, toIdsByKey, toLeases, toLook, toParams, toStored } from "./Dialect.js"
 import * as Administration from "./administration.js"
 import { joining, leaving } from "./administration.js"
+import {
+  alike,
+  among,
+  leaseName,
+  letterColumns,
+  toClaim,
+  toDocument,
+  toIdsByKey,
+  toLeases,
+  toLook,
+  toParams,
+  toStored,
+  toValues
+} from "./Dialect.js"
 import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 import { packet } from "./packet.js"
 import * as Retention from "./retention.js"
-import { stepAlone, stepWithin } from "./step.js"
+import { type Statements, stepAlone, stepWithin } from "./step.js"
 import type { Transact, Words } from "./words.js"
 
 /** Only for what was checked against a pattern, or comes out of UUIDs and digits: no backslash can be in it. */
@@ -62,14 +75,18 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): MysqlDialect =
     leaveOut: (atLeast, jump) => [
       `UPDATE ${names.head} SET last_id = GREATEST(last_id, ${atLeast}) + ${jump} WHERE one = 1`
     ],
-    start: (from) => start(names, from)
+    start: (from) => start(names, from),
+    // trailing spaces count: no collation of both flavours says so
+    exact: (expression) => `CAST(${expression} AS BINARY)`,
+    upsert: () => "ON DUPLICATE KEY UPDATE"
   }
+  const statements = stepping(names)
 
   const transact: Transact = (conn, texts) => packet(conn, writing, texts)
   const inspect: Transact = (conn, texts) => packet(conn, reading, texts)
 
   return {
-    ...Letters.make(names, words, transact),
+    ...Letters.make(names, words, transact, inspect),
     ...Administration.make(names, words, transact, inspect),
     ...Retention.make(names, words, inspect),
     name: "mysql",
@@ -300,9 +317,9 @@ SELECT ${name}, '', UTC_TIMESTAMP(3) FROM ${names.consumers} WHERE ident = ${quo
     release: (conn, leases) =>
       Effect.asVoid(packet(conn, writing, [`DELETE FROM ${names.leases} WHERE ${among(leases)}`])),
 
-    step: (conn, step) => stepAlone(conn, writing, stepTexts(names, step), step),
+    step: (conn, step) => stepAlone(conn, writing, statements, step),
 
-    stepWithin: (conn, step) => stepWithin(conn, stepTexts(names, step), step)
+    stepWithin: (conn, step) => stepWithin(conn, statements, step)
   }
 }
 
@@ -316,22 +333,50 @@ const unicode = (text: string): string =>
   /^[ -[\]-~]*$/.test(text) ? quote(text) : `CONVERT(0x${Buffer.from(text, "utf8").toString("hex")} USING utf8mb4)`
 
 /**
- * The cursor first: its row is locked from then on, and with it the right to write dead letters. The last one
- * reads the epoch.
+ * The consumer first: its row is locked from then on, and with it the right to write dead letters. Its cursor moves when
+ * they are all there. The last one reads the epoch.
  */
-const stepTexts = (names: Names, { deadLetters, epoch, ident, upTo }: Step): ReadonlyArray<string> => [
-  `UPDATE ${names.consumers} SET last_evt_id = ${upTo}, updated_at = UTC_TIMESTAMP(3)
- WHERE ident = ${quote(ident)} AND epoch = ${epoch} AND last_evt_id <= ${upTo}`,
-  ...deadLetters.map(({ attempts, error, ids, parked }) =>
-    `INSERT IGNORE INTO ${names.deadLetters} (ident, id, uid, type, event_key, key_hash, meta, data, ts, error, attempts, parked)
+const stepping = (names: Names): Statements => {
+  const mine = ({ epoch, ident }: Step) => `ident = ${quote(ident)} AND epoch = ${epoch}`
+  const move = (step: Step) =>
+    `UPDATE ${names.consumers} SET last_evt_id = ${step.upTo}, updated_at = UTC_TIMESTAMP(3)
+ WHERE ${mine(step)} AND last_evt_id <= ${step.upTo}`
+  const place = ({ ident }: Step) =>
+    `SELECT CAST(epoch AS CHAR) AS epoch, CAST(last_evt_id AS CHAR) AS cursor_id
+  FROM ${names.consumers} WHERE ident = ${quote(ident)} FOR UPDATE`
+  const known = (parked: boolean) => `ON DUPLICATE KEY UPDATE ${parked ? "parked = 1" : "redrive = redrive"}`
+  return {
+    step: (step) => {
+      const { deadLetters, epoch, ident } = step
+      if (deadLetters.length === 0) return [move(step), place(step)]
+      const ids = deadLetters.map(({ row }) => row.id).join(", ")
+      return [
+        `UPDATE ${names.consumers} SET updated_at = UTC_TIMESTAMP(3) WHERE ${mine(step)}`,
+        ...alike(deadLetters).map(({ attempts, error, ids, parked }) =>
+          `INSERT INTO ${names.deadLetters} (${letterColumns})
 SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.ts, ${unicode(error)}, ${attempts}, ${
-      Number(parked)
-    }
+            Number(parked)
+          }
   FROM ${names.log} l JOIN ${names.consumers} c ON c.ident = ${quote(ident)} AND c.epoch = ${epoch}
- WHERE l.id IN (${ids.join(", ")})`
-  ),
-  `SELECT CAST(epoch AS CHAR) AS epoch FROM ${names.consumers} WHERE ident = ${quote(ident)} FOR UPDATE`
-]
+ WHERE l.id IN (${ids.join(", ")}) ${known(parked)}`
+        ),
+        `${move(step)}
+   AND (SELECT COUNT(*) FROM ${names.deadLetters} d WHERE d.ident = ${
+          quote(ident)
+        } AND d.id IN (${ids})) = ${deadLetters.length}`,
+        place(step)
+      ]
+    },
+    keep: (conn, step, letter) =>
+      conn.executeUnprepared(
+        `INSERT INTO ${names.deadLetters} (${letterColumns})
+SELECT c.ident, ?, ?, ?, ?, ?, ?, ?, TIMESTAMPADD(MICROSECOND, ? * 1000, '1970-01-01'), ?, ?, ?
+  FROM ${names.consumers} c WHERE c.ident = ${quote(step.ident)} AND c.epoch = ${step.epoch} ${known(letter.parked)}`,
+        toValues(letter),
+        undefined
+      )
+  }
+}
 
 const level = (isolation: Isolation): string => isolation.toUpperCase()
 

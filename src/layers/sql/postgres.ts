@@ -6,14 +6,27 @@ import * as Effect from "effect/Effect"
 import type { EventId } from "../../EventId.js"
 import type { Isolation, Start, Step } from "../../services/EventStore.js"
 import type { Dialect } from "./Dialect.js"
-import { among, leaseName, toClaim, toDocument, toIdsByKey, toLeases, toLook, toParams, toStored } from "./Dialect.js"
 import * as Administration from "./administration.js"
 import { joining, leaving } from "./administration.js"
+import {
+  alike,
+  among,
+  leaseName,
+  letterColumns,
+  toClaim,
+  toDocument,
+  toIdsByKey,
+  toLeases,
+  toLook,
+  toParams,
+  toStored,
+  toValues
+} from "./Dialect.js"
 import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 import { packet } from "./packet.js"
 import * as Retention from "./retention.js"
-import { stepAlone, stepWithin } from "./step.js"
+import { type Statements, stepAlone, stepWithin } from "./step.js"
 import type { Transact, Words } from "./words.js"
 
 /** Independent of standard_conforming_strings: with a backslash in it the literal says so itself. */
@@ -66,14 +79,17 @@ export const make = (names: Names): PostgresDialect => {
     leaveOut: (atLeast, jump) => [
       `UPDATE ${names.head} SET last_id = greatest(last_id, ${atLeast}) + ${jump}`
     ],
-    start: (from) => start(names, from)
+    start: (from) => start(names, from),
+    exact: (expression) => expression,
+    upsert: (key) => `ON CONFLICT (${key}) DO UPDATE SET`
   }
+  const statements = stepping(names)
 
   const transact: Transact = (conn, texts) => packet(conn, writing, texts)
   const inspect: Transact = (conn, texts) => packet(conn, reading, texts)
 
   return {
-    ...Letters.make(names, words, transact),
+    ...Letters.make(names, words, transact, inspect),
     ...Administration.make(names, words, transact, inspect),
     ...Retention.make(names, words, inspect),
     name: "postgres",
@@ -261,31 +277,61 @@ RETURNING name, owner`
     release: (conn, leases) =>
       Effect.asVoid(packet(conn, writing, [`DELETE FROM ${names.leases} WHERE ${among(leases)}`])),
 
-    step: (conn, step) => stepAlone(conn, writing, stepTexts(names, step), step),
+    step: (conn, step) => stepAlone(conn, writing, statements, step),
 
-    stepWithin: (conn, step) => stepWithin(conn, stepTexts(names, step), step)
+    stepWithin: (conn, step) => stepWithin(conn, statements, step)
   }
 }
 
 const interval = (ms: number): string => `interval '${ms} milliseconds'`
 
 /**
- * The cursor first: its row is locked from then on, and with it the right to write dead letters. The last one
- * reads the epoch.
+ * The consumer first: its row is locked from then on, and with it the right to write dead letters. Its cursor moves when
+ * they are all there. The last one reads the epoch.
  */
-const stepTexts = (names: Names, { deadLetters, epoch, ident, upTo }: Step): ReadonlyArray<string> => [
-  `UPDATE ${names.consumers} SET last_evt_id = ${upTo}, updated_at = clock_timestamp()
- WHERE ident = ${quote(ident)} AND epoch = ${epoch} AND last_evt_id <= ${upTo}`,
-  ...deadLetters.map(({ attempts, error, ids, parked }) =>
-    `INSERT INTO ${names.deadLetters} (ident, id, uid, type, event_key, key_hash, meta, data, ts, error, attempts, parked)
+const stepping = (names: Names): Statements => {
+  const mine = ({ epoch, ident }: Step) => `ident = ${quote(ident)} AND epoch = ${epoch}`
+  const move = (step: Step) =>
+    `UPDATE ${names.consumers} SET last_evt_id = ${step.upTo}, updated_at = clock_timestamp()
+ WHERE ${mine(step)} AND last_evt_id <= ${step.upTo}`
+  const place = ({ ident }: Step) =>
+    `SELECT epoch::text, last_evt_id::text AS cursor_id FROM ${names.consumers} WHERE ident = ${
+      quote(ident)
+    } FOR UPDATE`
+  const known = (parked: boolean) => `ON CONFLICT (ident, id) DO ${parked ? "UPDATE SET parked = 1" : "NOTHING"}`
+  return {
+    step: (step) => {
+      const { deadLetters, epoch, ident } = step
+      if (deadLetters.length === 0) return [move(step), place(step)]
+      const ids = deadLetters.map(({ row }) => row.id).join(", ")
+      return [
+        `UPDATE ${names.consumers} SET updated_at = clock_timestamp() WHERE ${mine(step)}`,
+        ...alike(deadLetters).map(({ attempts, error, ids, parked }) =>
+          `INSERT INTO ${names.deadLetters} (${letterColumns})
 SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.ts, ${quote(error)}, ${attempts}, ${
-      Number(parked)
-    }
+            Number(parked)
+          }
   FROM ${names.log} l JOIN ${names.consumers} c ON c.ident = ${quote(ident)} AND c.epoch = ${epoch}
- WHERE l.id IN (${ids.join(", ")}) ON CONFLICT (ident, id) DO NOTHING`
-  ),
-  `SELECT epoch::text FROM ${names.consumers} WHERE ident = ${quote(ident)} FOR UPDATE`
-]
+ WHERE l.id IN (${ids.join(", ")}) ${known(parked)}`
+        ),
+        `${move(step)}
+   AND (SELECT COUNT(*) FROM ${names.deadLetters} d WHERE d.ident = ${
+          quote(ident)
+        } AND d.id IN (${ids})) = ${deadLetters.length}`,
+        place(step)
+      ]
+    },
+    keep: (conn, step, letter) =>
+      conn.execute(
+        `INSERT INTO ${names.deadLetters} (${letterColumns})
+SELECT c.ident, $1::bigint, $2::uuid, $3::text, $4::text, $5::bigint, $6::text::json, $7::text::json,
+       timestamptz 'epoch' + $8::bigint * interval '1 millisecond', $9::text, $10::integer, $11::smallint
+  FROM ${names.consumers} c WHERE c.ident = ${quote(step.ident)} AND c.epoch = ${step.epoch} ${known(letter.parked)}`,
+        toValues(letter).map((value) => typeof value === "bigint" ? value.toString() : value),
+        undefined
+      )
+  }
+}
 
 const level = (isolation: Isolation): string => isolation.toUpperCase()
 

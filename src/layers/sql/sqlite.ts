@@ -14,8 +14,10 @@ import type { Start, Step, Stepped } from "../../services/EventStore.js"
 import type { Rows } from "./Database.js"
 import type { Dialect } from "./Dialect.js"
 import {
+  alike,
   among,
   leaseName,
+  letterColumns,
   toClaim,
   toDocument,
   toIdsByKey,
@@ -23,7 +25,8 @@ import {
   toLook,
   toParams,
   toStepped,
-  toStored
+  toStored,
+  toValues
 } from "./Dialect.js"
 import { now } from "./migrations/sqlite.js"
 import * as Administration from "./administration.js"
@@ -102,20 +105,18 @@ SELECT ${name}, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = $
         `UPDATE sqlite_sequence SET seq = max(seq, ${atLeast}) + ${jump} WHERE name = ${name}`
       ]
     },
-    start: (from) => start(names, head, from)
+    start: (from) => start(names, head, from),
+    exact: (expression) => expression,
+    upsert: (key) => `ON CONFLICT (${key}) DO UPDATE SET`
   }
 
   const inspect: Transact = (conn, texts) => Effect.forEach(texts, (text) => conn.execute(text, [], undefined))
   const transact: Transact = (conn, texts) => writing(conn, inspect(conn, texts))
 
   return {
-    ...Letters.make(names, words, transact),
+    ...Letters.make(names, words, transact, inspect),
     ...Administration.make(names, words, transact, inspect),
-    ...Retention.make(
-      names,
-      words,
-      (conn, texts) => Effect.forEach(texts, (text) => conn.execute(text, [], undefined))
-    ),
+    ...Retention.make(names, words, inspect),
     name: "sqlite",
     sequenced: false,
     words,
@@ -342,21 +343,41 @@ SELECT ?, ${start(names, head, from)}, ?`,
 const steps = (names: Names, conn: Connection, step: Step): Effect.Effect<Stepped, SqlError> =>
   Effect.gen(function*() {
     const { deadLetters, epoch, ident, upTo } = step
+    const known = (parked: boolean) => `ON CONFLICT (ident, id) DO ${parked ? "UPDATE SET parked = 1" : "NOTHING"}`
     yield* conn.execute(
       `UPDATE ${names.consumers} SET last_evt_id = ?, updated_at = ${now}
  WHERE ident = ? AND epoch = ? AND last_evt_id <= ?`,
       [upTo, ident, epoch, upTo],
       undefined
     )
-    for (const { attempts, error, ids, parked } of deadLetters) {
+    for (const { attempts, error, ids, parked } of alike(deadLetters)) {
       yield* conn.execute(
-        `INSERT OR IGNORE INTO ${names.deadLetters} (ident, id, uid, type, event_key, key_hash, meta, data, ts, error, attempts, parked)
+        `INSERT INTO ${names.deadLetters} (${letterColumns})
 SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.ts, ?, ?, ?
   FROM ${names.log} l JOIN ${names.consumers} c ON c.ident = ? AND c.epoch = ?
- WHERE l.id IN (SELECT value FROM json_each(?))`,
+ WHERE l.id IN (SELECT value FROM json_each(?)) ${known(parked)}`,
         [error, attempts, Number(parked), ident, epoch, `[${ids.join(", ")}]`],
         undefined
       )
+    }
+    if (deadLetters.length > 0) {
+      const stored = yield* conn.execute(
+        `SELECT CAST(id AS TEXT) AS id FROM ${names.deadLetters}
+ WHERE ident = ? AND id IN (SELECT value FROM json_each(?))`,
+        [ident, `[${deadLetters.map(({ row }) => row.id).join(", ")}]`],
+        undefined
+      )
+      // what has left the log meanwhile
+      const ids = new Set(stored.map((row) => row.id))
+      for (const letter of deadLetters) {
+        if (ids.has(letter.row.id.toString())) continue
+        yield* conn.execute(
+          `INSERT INTO ${names.deadLetters} (${letterColumns})
+SELECT c.ident, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM ${names.consumers} c WHERE c.ident = ? AND c.epoch = ?`,
+          [...toValues(letter), ident, epoch],
+          undefined
+        )
+      }
     }
     const [row] = yield* conn.execute(
       `SELECT CAST(epoch AS TEXT) AS epoch FROM ${names.consumers} WHERE ident = ?`,

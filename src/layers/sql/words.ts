@@ -24,6 +24,10 @@ export interface Words {
   readonly greatest: (a: string, b: string) => string
   /** What locks the rows of a SELECT. */
   readonly locking: string
+  /** A text as something that is equal only to itself. */
+  readonly exact: (expression: string) => string
+  /** Begins what an INSERT does with a row that is there already. */
+  readonly upsert: (key: string) => string
   /** Takes the lock that registrations, resets and discards have in common; nothing where the write lock is that. */
   readonly gate: ReadonlyArray<string>
   /** The last id given, as an expression. */
