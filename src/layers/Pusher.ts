@@ -165,7 +165,8 @@ export const make = (
           )
         )
         const { cursor, epoch } = held.claim
-        const first = yield* retry(reader.look(ident, 0n, selection))
+        // without a window, for which the database would read thousands of rows: most never need a page of their own
+        const first = yield* retry(store.look({ ident, after: 0n, window: 0 }))
         yield* notAhead(ident, cursor, first)
         const member = yield* tail.join
         const fenced = () => new ConsumerFenced({ consumer: ident, epoch: epoch.toString() })
