@@ -97,7 +97,8 @@ export const idle = async (subject: Subject, quick: boolean): Promise<ReadonlyAr
     spread: [perSecond, perSecond],
     perSecond: 0,
     target: undefined,
-    // two probes, and a renewal of the leases each 5 s
-    atMost: 2.2
+    // one probe a second that serves both, and a renewal of the leases each 5 s: one transaction as PostgreSQL counts,
+    // a packet of five statements as MariaDB does
+    atMost: 2
   }]
 }

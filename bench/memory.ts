@@ -7,38 +7,59 @@ import type { Subject } from "./subject.js"
 
 interface Reading {
   readonly heap: number
+  /** The largest that was seen, garbage included. */
+  readonly peakHeap: number
   readonly rss: number
 }
 
-/** In the child: fills and drains, says what it took. */
+/** In the child: does the work, says what it took. */
+export const readWhile = async (work: () => Promise<unknown>) => {
+  let peakHeap = 0
+  const timer = setInterval(() => {
+    peakHeap = Math.max(peakHeap, process.memoryUsage().heapUsed)
+  }, 20)
+  await work()
+  clearInterval(timer)
+  globalThis.gc!()
+  const { heapUsed } = process.memoryUsage()
+  console.log(JSON.stringify({ heap: heapUsed, peakHeap, rss: process.resourceUsage().maxRSS * 1024 }))
+}
+
+/** In the child: fills and drains. */
 export const readMemory = async (subject: Subject, count: number) => {
   await fill(subject, count)
   globalThis.gc!()
-  await drainOnce(subject, count, true)
-  globalThis.gc!()
-  const { heapUsed } = process.memoryUsage()
-  console.log(JSON.stringify({ heap: heapUsed, rss: process.resourceUsage().maxRSS * 1024 }))
+  await readWhile(() => drainOnce(subject, count, true))
+}
+
+/** Runs a workload in a process of its own. */
+export const readInChild = (
+  workload: string,
+  backend: string,
+  count: number,
+  flags: ReadonlyArray<string> = []
+): Reading => {
+  const { status, stdout } = ChildProcess.spawnSync(
+    process.execPath,
+    [
+      "--expose-gc",
+      ...process.execArgv,
+      fileURLToPath(new URL("./run.ts", import.meta.url)),
+      workload,
+      "--db",
+      backend,
+      "--count",
+      String(count),
+      ...flags
+    ],
+    { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }
+  )
+  if (status !== 0) throw new Error("the process that measures memory failed")
+  return JSON.parse(stdout.trim().split("\n").pop()!)
 }
 
 export const memory = (backend: string, quick: boolean): ReadonlyArray<Figure> => {
-  const read = (count: number): Reading => {
-    const { status, stdout } = ChildProcess.spawnSync(
-      process.execPath,
-      [
-        "--expose-gc",
-        ...process.execArgv,
-        fileURLToPath(new URL("./run.ts", import.meta.url)),
-        "memory-child",
-        "--db",
-        backend,
-        "--count",
-        String(count)
-      ],
-      { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }
-    )
-    if (status !== 0) throw new Error("the process that measures memory failed")
-    return JSON.parse(stdout.trim().split("\n").pop()!)
-  }
+  const read = (count: number) => readInChild("memory-child", backend, count)
   const [few, many] = quick ? [20_000, 100_000] as const : [100_000, 1_000_000] as const
   const a = read(few)
   const b = read(many)

@@ -9,6 +9,7 @@ import { fanOut } from "./fanOut.js"
 import { type Figure, print } from "./harness.js"
 import { idle, latency } from "./latency.js"
 import { memory, readMemory } from "./memory.js"
+import { readStopped, stopped } from "./stopped.js"
 import { closeServer, open } from "./subject.js"
 
 const { positionals, values } = parseArgs({
@@ -29,11 +30,14 @@ const workloads = [
   "fan-out",
   "latency",
   "idle",
-  "memory"
+  "memory",
+  "stopped"
 ]
+/** What the script runs in a process of its own. */
+const children = ["memory-child", "stopped-child"]
 const [workload = ""] = positionals
 const db = values.db as Backend
-if (!["sqlite", "postgres", "mysql"].includes(db) || ![...workloads, "memory-child"].includes(workload)) {
+if (!["sqlite", "postgres", "mysql"].includes(db) || ![...workloads, ...children].includes(workload)) {
   console.error(`usage: npm run bench -- ${workloads.join("|")} --db sqlite|postgres|mysql [--json] [--quick]`)
   process.exit(2)
 }
@@ -50,7 +54,10 @@ const measure = async (): Promise<ReadonlyArray<Figure>> => {
     if (workload === "latency") return await latency(subject, values.quick)
     if (workload === "idle") return await idle(subject, values.quick)
     if (workload === "add-concurrent") return await addConcurrent(subject, values.quick)
-    await readMemory(subject, Number(values.count))
+    if (workload === "stopped") return await stopped(subject, values.quick)
+    const count = Number(values.count)
+    if (workload === "memory-child") await readMemory(subject, count)
+    else await readStopped(subject, count, values.quick)
     return []
   } finally {
     await subject.close()
@@ -58,5 +65,5 @@ const measure = async (): Promise<ReadonlyArray<Figure>> => {
 }
 
 const figures = await measure()
-if (workload !== "memory-child") print(figures, values.json)
+if (!children.includes(workload)) print(figures, values.json)
 await closeServer()

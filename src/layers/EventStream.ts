@@ -159,10 +159,12 @@ export const opened = (
     const store = yield* Store.make({ ...open(options), sql, reader: readingClient })
     yield* WakeUps.background(store)
     if (options.wakeUps !== undefined) yield* options.wakeUps(store)
-    if (options.sequencer !== "off") yield* Sequencer.background(store, options.sequencer?.idle)
+    const looks = options.sequencer === "off"
+      ? undefined
+      : yield* Sequencer.background(store, options.sequencer?.idle)
     const reader = Reader.make(store, { maxDataBytes })
     const poller = Poller.make(store, reader)
-    const pusher = yield* Pusher.make(store, reader, poller, { idle: options.pusher?.idle, ttl })
+    const pusher = yield* Pusher.make(store, reader, poller, { idle: options.pusher?.idle, ttl, looks })
     const service: Service = {
       stream: store.stream,
       generator: yield* Generator.make(store, { maxDataBytes }),

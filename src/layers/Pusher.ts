@@ -32,6 +32,7 @@ import {
   toId
 } from "./reader.js"
 import * as Runner from "./runner.js"
+import type { Looks } from "./Sequencer.js"
 
 /** How long a receiver that vanished keeps its consumer. */
 export const defaultTtl = Duration.seconds(15)
@@ -40,6 +41,9 @@ const tailPage = 1000
 const keptRows = 20_000
 const keptBytes = 16 * 1024 * 1024
 
+/** How long the tail waits for the background sequencer, in milliseconds, before it asks the database itself. */
+const looksPatience = 5
+
 /** What was looked at without finding anything that is wanted is said to the consumer after so many ids, or so long. */
 const silentIds = 10_000n
 const silentMillis = 1000
@@ -47,6 +51,8 @@ const silentMillis = 1000
 export interface Options {
   readonly idle: Schedule.Schedule<unknown, unknown> | undefined
   readonly ttl: Duration.Duration
+  /** Of the sequencer that runs in the background of this process. */
+  readonly looks: Looks | undefined
 }
 
 /** A consumer that this process is the active receiver of. */
@@ -99,6 +105,26 @@ export const make = (
     })
     const page = (after: bigint) =>
       store.page({ after, upTo: undefined, types: undefined, limit: Math.min(tailPage, reader.mostRows) })
+    /**
+     * The last id, everything sequenced that was committed before. One probe serves the sequencer and the tail: what a
+     * background sequencer has seen since the tail asked last is not asked again. One that fails, hangs or sleeps longer
+     * than the tail does not answer in time, and the tail sequences by itself.
+     */
+    const { looks } = options
+    let seen = 0
+    looks?.onGrown(idle.hint)
+    const head = Effect.suspend(() => {
+      if (looks === undefined) return reader.sequence()
+      const fresh = Effect.suspend(() => {
+        const { count, head } = looks.last()
+        if (count === seen) return reader.sequence()
+        seen = count
+        return Effect.succeed(head)
+      })
+      return looks.last().count > seen
+        ? fresh
+        : Effect.zipRight(Effect.raceFirst(looks.next, Effect.sleep(looksPatience)), fresh)
+    })
     const tail = yield* Tail.make<StoredEvent, StoreError>({
       // one round trip while events flow; when there was nothing, one that sequences and tells whether there is now
       read: (after, wasEmpty) =>
@@ -108,7 +134,7 @@ export const make = (
             rows.length > 0
               ? Effect.succeed(rows)
               : store.sequenced
-              ? Effect.flatMap(reader.sequence(), (head) => head > after ? page(after) : Effect.succeed([]))
+              ? Effect.flatMap(head, (head) => head > after ? page(after) : Effect.succeed([]))
               : wasEmpty
               ? page(after)
               : Effect.succeed([])
@@ -141,7 +167,8 @@ export const make = (
           )
         )
         const { cursor, epoch } = held.claim
-        const first = yield* retry(reader.look(ident, 0n, selection))
+        // without a window, for which the database would read thousands of rows: most never need a page of their own
+        const first = yield* retry(store.look({ ident, after: 0n, window: 0 }))
         yield* notAhead(ident, cursor, first)
         const member = yield* tail.join
         const fenced = () => new ConsumerFenced({ consumer: ident, epoch: epoch.toString() })

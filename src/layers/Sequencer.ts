@@ -19,35 +19,61 @@ export const batchSize = 2000
 const shortestRest = Duration.millis(2)
 const longestRest = Duration.millis(50)
 
-/** Sequences until nothing is left that was committed before; -1 if another one was at it. */
-export const drain = (store: EventStore): Effect.Effect<number, StoreError> => {
-  const loop = (moved: number): Effect.Effect<number, StoreError> =>
+/** Sequences until nothing is left that was committed before; `moved` is -1 if another one was at it. */
+export const drain = (
+  store: EventStore
+): Effect.Effect<{ readonly moved: number; readonly head: bigint }, StoreError> => {
+  const loop = (moved: number): ReturnType<typeof drain> =>
     Effect.flatMap(
       store.sequence(batchSize),
-      ({ taken }) =>
+      ({ head, taken }) =>
         taken >= batchSize
           ? loop(moved + taken)
-          : Effect.succeed(taken < 0 && moved === 0 ? -1 : moved + Math.max(taken, 0))
+          : Effect.succeed({ moved: taken < 0 && moved === 0 ? -1 : moved + Math.max(taken, 0), head })
     )
   return loop(0)
 }
 
 export const make = (store: EventStore): Service => ({
-  run: store.outside("Sequencer.run", Effect.map(drain(store), (moved) => Math.max(moved, 0)))
+  run: store.outside("Sequencer.run", Effect.map(drain(store), ({ moved }) => Math.max(moved, 0)))
 })
 
-/** Runs in the background until the scope closes. Survives every failure of the database. */
+/**
+ * What the background sequencer has seen, so that nobody else in the process has to ask the database the same. It is
+ * only ever a number of its own look: whoever rests on it makes sure that it is not too old.
+ */
+export interface Looks {
+  /** How many looks have been answered, and the last id given at the last one. */
+  readonly last: () => { readonly count: number; readonly head: bigint }
+  /** Waits for the next answer. */
+  readonly next: Effect.Effect<void>
+  /** Calls `listener` when a look found ids that others have given. */
+  readonly onGrown: (listener: () => void) => void
+}
+
+/**
+ * Runs in the background until the scope closes. Survives every failure of the database. Undefined where nothing needs
+ * to sequence.
+ */
 export const background = (
   store: EventStore,
   idleSchedule: Schedule.Schedule<unknown, unknown> | undefined
-): Effect.Effect<void, never, Scope.Scope> =>
+): Effect.Effect<Looks | undefined, never, Scope.Scope> =>
   Effect.gen(function*() {
-    if (!store.sequenced) return
+    if (!store.sequenced) return undefined
     const idle = yield* Idle.make(idleSchedule)
     yield* store.hints(idle.hint)
+    let last = { count: 0, head: 0n }
+    const answered = yield* Effect.makeLatch(false)
+    let onGrown = () => {}
     let failing = false
     const step = Effect.gen(function*() {
-      const [took, moved] = yield* Effect.timed(drain(store))
+      const [took, { head, moved }] = yield* Effect.timed(drain(store))
+      const grown = head > last.head
+      last = { count: last.count + 1, head }
+      yield* answered.release
+      // what was moved here is told to all below
+      if (grown && moved <= 0) onGrown()
       if (failing) {
         failing = false
         yield* Effect.logInfo("The sequencer works again")
@@ -69,4 +95,11 @@ export const background = (
       )
     })
     yield* Effect.forkScoped(Effect.forever(survive))
+    return {
+      last: () => last,
+      next: answered.await,
+      onGrown: (listener) => {
+        onGrown = listener
+      }
+    }
   })

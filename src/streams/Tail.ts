@@ -3,7 +3,8 @@
  * takes what it needs at its own pace. There are no queues for each subscriber: who is slow falls behind what is kept,
  * reads pages by itself, and meets the tail again; nobody else notices, and memory does not grow.
  *
- * The tail reads only while somebody waits at its end: back-pressure reaches the database.
+ * The tail reads only when somebody has taken the last of what is kept, one page ahead of who is at its end: back-pressure
+ * reaches the database, and the database works while the page before is decoded and handled.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -48,10 +49,11 @@ interface Seat {
 
 /**
  * Subscribers of the same speed drift apart by their last acknowledgements. So that they need not read pages of their own
- * for it, the tail waits a moment before it gives up rows that one of them has not taken; for each once, until it has
- * caught up again. Who is slow for longer is left behind.
+ * for it, the tail waits a moment before it gives up rows that one of them has not taken: so many milliseconds, which it
+ * earns back page by page. Who takes 100 ms for a page holds up the others by 2 of 100, who stands still by 25 once.
  */
 const patience = 25
+const earned = 2
 
 export const make = <R extends { readonly id: bigint }, E>(
   options: Options<R, E>
@@ -65,6 +67,8 @@ export const make = <R extends { readonly id: bigint }, E>(
     const members = new Set<Seat>()
     const demand = yield* Effect.makeLatch(false)
     let waiting = 0
+    /** Whether somebody has taken the last of what is kept, and will come for the next page. */
+    let ahead = false
     const self = yield* Effect.fiberId
     let more = Deferred.unsafeMake<void, E>(self)
 
@@ -114,12 +118,13 @@ export const make = <R extends { readonly id: bigint }, E>(
 
     let wasEmpty = true
     const step = Effect.gen(function*() {
-      if (waiting === 0) {
+      if (waiting === 0 && !ahead) {
         yield* demand.close
-        if (waiting === 0) yield* demand.await
+        if (waiting === 0 && !ahead) yield* demand.await
       }
       while (mustWait()) yield* Effect.sleep(1)
       const after = to
+      ahead = false
       const found = yield* options.read(after, wasEmpty)
       if (after !== to) return wake(Effect.void)
       wasEmpty = found.length === 0
@@ -133,10 +138,16 @@ export const make = <R extends { readonly id: bigint }, E>(
       Effect.catchAllCause(step, (cause) => Effect.sync(() => wake(Effect.failCause(cause))))
     ))
 
-    /** At most `limit` rows after a position that is kept. */
-    const take = (position: bigint, limit: number): ReadonlyArray<R> => {
+    /** The page of the row after a position that is kept. */
+    const pageAfter = (position: bigint): number => {
       let first = pages.length
       while (first > 0 && pages[first - 1]!.upTo > position) first--
+      return first
+    }
+
+    /** At most `limit` rows after a position that is kept. */
+    const take = (position: bigint, limit: number): ReadonlyArray<R> => {
+      const first = pageAfter(position)
       const taken: Array<R> = []
       for (let p = first; p < pages.length && taken.length < limit; p++) {
         const page = pages[p]!.rows
@@ -164,7 +175,16 @@ export const make = <R extends { readonly id: bigint }, E>(
           // who is a little ahead, by pages of its own, is soon met
           else if (position - to > BigInt(options.maxRows)) jump(position)
         }
-        if (position < to) return Effect.succeed(take(position, limit))
+        if (position < to) {
+          const taken = take(position, limit)
+          const last = taken[taken.length - 1]!.id
+          if (last >= pages[pageAfter(position)]!.upTo) member.patience = Math.min(patience, member.patience + earned)
+          if (last === to) {
+            ahead = true
+            demand.unsafeOpen()
+          }
+          return Effect.succeed(taken)
+        }
         member.patience = patience
         waiting++
         demand.unsafeOpen()

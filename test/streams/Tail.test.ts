@@ -81,6 +81,30 @@ it.scopedLive("who is slow falls behind what is kept, reads by itself, and meets
     expect((yield* follow(fast, 330n, 335n)).own).toBe(0)
   }))
 
+it.scopedLive("of a hundred one stands still: the others get everything from the tail, and no more is kept for it", () =>
+  Effect.gen(function*() {
+    const maxRows = 50
+    const { follow, reads, tail, write } = yield* fake({ maxRows })
+    write(20)
+    const stopped = yield* tail.join
+    yield* follow(stopped, 0n, 10n)
+    const others = yield* Effect.all(Array.from({ length: 99 }, () => tail.join))
+    let most = 0
+    let now = 0n
+    for (let to = 20n; to <= 1000n; to += 20n) {
+      const results = yield* Effect.all(others.map((member) => follow(member, now, to)), { concurrency: "unbounded" })
+      for (const { got, own } of results) expect([got, own]).toEqual([upTo(Number(to)).slice(Number(now)), 0])
+      most = Math.max(most, tail.kept().rows)
+      now = to
+      write(20)
+    }
+    expect(most).toBeLessThanOrEqual(maxRows)
+    // a page for all of them at a time, and what was asked when nothing was there yet
+    expect(new Set(reads).size).toBeLessThanOrEqual(105)
+    const { got } = yield* follow(stopped, 10n, 1000n)
+    expect(got).toEqual(upTo(1000).slice(10))
+  }))
+
 it.scopedLive("who comes from a page of its own and is a little ahead waits for the tail, and nobody loses it", () =>
   Effect.gen(function*() {
     const { follow, tail, write } = yield* fake()

@@ -230,19 +230,21 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): MysqlDialect =
         ([row]) => toLook(row)
       ),
 
-    // ORDER BY names the column, not the text of the same name in the list
+    // Prepared, with integers as they are: the binary protocol brings those exact, the large ones as text, whatever the
+    // client's settings; with casts to text a page takes a quarter longer. Parameters are texts, which must not be
+    // compared as floating point.
     page: (conn, { after, limit, types, upTo }) =>
       Effect.map(
-        conn.executeUnprepared(
-          `SELECT CAST(id AS CHAR) AS id, uid, type, event_key, CAST(key_hash AS CHAR) AS key_hash, meta, data,
-       CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', ts) DIV 1000 AS CHAR) AS ts
+        conn.execute(
+          `SELECT l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data,
+       TIMESTAMPDIFF(MICROSECOND, '1970-01-01', l.ts) DIV 1000 AS ts
   FROM ${names.log} l
- WHERE l.id > ${after}${upTo === undefined ? "" : ` AND l.id <= ${upTo}`}${
+ WHERE l.id > CAST(? AS SIGNED)${upTo === undefined ? "" : " AND l.id <= CAST(? AS SIGNED)"}${
             types === undefined ? "" : ` AND l.type IN (${types.map(quote).join(", ")})`
           }
  ORDER BY l.id
  LIMIT ${limit}`,
-          [],
+          upTo === undefined ? [after.toString()] : [after.toString(), upTo.toString()],
           undefined
         ),
         (rows) => rows.map(toStored)
@@ -317,7 +319,20 @@ SELECT ${name}, '', UTC_TIMESTAMP(3) FROM ${names.consumers} WHERE ident = ${quo
     release: (conn, leases) =>
       Effect.asVoid(packet(conn, writing, [`DELETE FROM ${names.leases} WHERE ${among(leases)}`])),
 
-    step: (conn, step) => stepAlone(conn, writing, statements, step),
+    // Nearly always there is nothing but the cursor to move: one statement, prepared. (The driver asks the server to count
+    // the rows that were found, not those that changed.) If it found none, the packet tells why.
+    step: (conn, step) => {
+      const alone = stepAlone(conn, writing, statements, step)
+      if (step.deadLetters.length > 0) return alone
+      return Effect.flatMap(
+        conn.executeRaw(
+          `UPDATE ${names.consumers} SET last_evt_id = CAST(? AS SIGNED), updated_at = UTC_TIMESTAMP(3)
+ WHERE ident = ? AND epoch = CAST(? AS SIGNED) AND last_evt_id <= CAST(? AS SIGNED)`,
+          [step.upTo.toString(), step.ident, step.epoch.toString(), step.upTo.toString()]
+        ),
+        (result) => (result as { affectedRows: number }).affectedRows > 0 ? Effect.succeed("done" as const) : alone
+      )
+    },
 
     stepWithin: (conn, step) => stepWithin(conn, statements, step)
   }
