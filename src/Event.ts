@@ -8,6 +8,7 @@ import type * as ParseResult from "effect/ParseResult"
 import type { EventId } from "./EventId.js"
 import { InvalidEvent } from "./EventStreamError.js"
 import * as EventType from "./EventType.js"
+import { isRedacted } from "./internal/redacted.js"
 import * as Json from "./internal/json.js"
 import { keyIssue } from "./internal/key.js"
 import { keyHash } from "./internal/keyHash.js"
@@ -190,7 +191,7 @@ abstract class Base<Name extends string> {
   }
   /** Whether its data was erased (`Consumers.redact`): there is nothing left to handle. */
   get redacted(): boolean {
-    return this.row.meta !== null && this.meta.redacted === true
+    return isRedacted(this.row)
   }
   toJSON(): unknown {
     const key = this.key === null ? {} : { key: this.key }
@@ -322,7 +323,7 @@ const decode = (
     data = JSON.parse(row.data)
     if (type.version !== 1 || row.meta !== null) {
       const meta = row.meta === null ? {} : parseMeta(row.meta)
-      if (meta.redacted === true) return new Undecodable(row, "its data was erased on request")
+      if (isRedacted(row)) return new Undecodable(row, "its data was erased on request")
       const version = meta.version ?? 1
       if (version > type.version) {
         return new Undecodable(

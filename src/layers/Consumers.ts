@@ -165,14 +165,14 @@ export const make = (store: EventStore, reader: Reader, history: HistoryStore | 
       Effect.gen(function*() {
         if (typeof why !== "string") return yield* refuse("why", why, "a text")
         const reason = why.replaceAll("\u0000", "").slice(0, longestReason)
-        const result = yield* store.pause({ ident, why: reason, epoch: undefined })
+        const result = yield* store.pause({ ident, why: reason, actor: yield* actor, epoch: undefined })
         if (result === "unregistered") return yield* new NotRegistered({ consumer: ident })
       }))
 
   const resume: Service["resume"] = (consumer) =>
     named("resume", consumer, (ident) =>
       Effect.flatMap(
-        store.resume(ident),
+        Effect.flatMap(actor, (actor) => store.resume(ident, actor)),
         (found) => found ? Effect.void : Effect.fail(new NotRegistered({ consumer: ident }))
       ))
 
@@ -198,11 +198,19 @@ export const make = (store: EventStore, reader: Reader, history: HistoryStore | 
     named(
       "redrive",
       consumer,
-      (ident) => Effect.flatMap(chosen(ident, which), (of) => Effect.zipRight(isRegistered(ident), store.redrive(of)))
+      (ident) =>
+        Effect.gen(function*() {
+          const of = yield* chosen(ident, which)
+          yield* isRegistered(ident)
+          return yield* store.redrive(of, yield* actor)
+        })
     )
 
   const drop: Service["drop"] = (consumer, which) =>
-    named("drop", consumer, (ident) => Effect.flatMap(chosen(ident, which), store.drop))
+    named("drop", consumer, (ident) =>
+      Effect.gen(function*() {
+        return yield* store.drop(yield* chosen(ident, which), yield* actor)
+      }))
 
   return { list, reset, remove, redact, audit, pause, resume, deadLetters, redrive, drop }
 }

@@ -231,7 +231,7 @@ export const make = (
             }),
           stepWithin: (upTo, deadLetters) =>
             Effect.flatMap(store.stepWithin({ ident, epoch, upTo, deadLetters }), taken),
-          pause: (why) => retry(Effect.flatMap(store.pause({ ident, epoch, why }), taken)),
+          pause: (why) => retry(Effect.flatMap(store.pause({ ident, epoch, why, actor: "pusher" }), taken)),
           parkedKeys: retry(store.parkedKeys(ident)),
           redriven: retry(store.letters({ ident, redrive: true, after: 0n, limit })),
           decodeLetter: (letter) => selection.decode(letter.row),

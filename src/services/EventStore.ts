@@ -387,10 +387,15 @@ export interface Service {
    * if that is still its own.
    */
   readonly pause: (
-    pause: { readonly ident: string; readonly why: string; readonly epoch: bigint | undefined }
+    pause: {
+      readonly ident: string
+      readonly why: string
+      readonly actor: string
+      readonly epoch: bigint | undefined
+    }
   ) => Effect.Effect<Stepped, StoreError>
   /** False if it is not registered. */
-  readonly resume: (ident: string) => Effect.Effect<boolean, StoreError>
+  readonly resume: (ident: string, actor: string) => Effect.Effect<boolean, StoreError>
   /** The keys of a consumer's parked events, and how many each has. */
   readonly parkedKeys: (ident: string) => Effect.Effect<ReadonlyMap<string, number>, StoreError>
   /** Dead letters by id. */
@@ -401,9 +406,9 @@ export interface Service {
    * Marks letters to be delivered again, a parked one with all of its key, and makes a receiver at work start again. How
    * many are marked now.
    */
-  readonly redrive: (which: LettersOf) => Effect.Effect<number, StoreError>
+  readonly redrive: (which: LettersOf, actor: string) => Effect.Effect<number, StoreError>
   /** Deletes letters, how many; a receiver at work starts again. */
-  readonly drop: (which: LettersOf) => Effect.Effect<number, StoreError>
+  readonly drop: (which: LettersOf, actor: string) => Effect.Effect<number, StoreError>
   readonly settle: (settled: Settled) => Effect.Effect<Stepped, StoreError>
   /** The same in the caller's transaction, as its last statement. */
   readonly settleWithin: (

@@ -38,13 +38,13 @@ export const errorText = (cause: Cause.Cause<unknown>): string =>
 
 export const itemsOf = (events: ReadonlyArray<any>): Call => events.map((event, index) => ({ index, event }))
 
-/** One by one, or for a batch handler together; what cannot be decoded is poison, and gets a call of its own. */
+/** One by one, or for a batch handler together; what cannot be decoded, or was erased, gets a call of its own. */
 export const callsOf = <R>({ handler }: Settings<R>, items: Call): ReadonlyArray<Call> => {
   if (typeof handler === "function") return items.map((item) => [item])
   const calls: Array<Array<Item>> = []
   let open = false
   for (const item of items) {
-    const decoded = item.event._tag !== "Undecodable"
+    const decoded = item.event._tag !== "Undecodable" && !item.event.redacted
     if (open && decoded) calls[calls.length - 1]!.push(item)
     else calls.push([item])
     open = decoded
@@ -83,6 +83,9 @@ const handle = <R>({ handler, timeLimit }: Settings<R>, call: Call, within: "her
     )
   })
 
+/** Nothing is left of it to handle: as good as done. */
+const erased = (call: Call): boolean => call[0]!.event.redacted
+
 const undecodable = (call: Call): GaveUp | undefined => {
   const { event } = call[0]!
   return event._tag === "Undecodable" ? new GaveUp(call, 0, Cause.fail(new Error(event.issue))) : undefined
@@ -91,6 +94,7 @@ const undecodable = (call: Call): GaveUp | undefined => {
 /** One attempt, in the transaction around it. */
 export const attempt = <R>(settings: Settings<R>, call: Call): Effect.Effect<void, GaveUp, R> =>
   Effect.suspend(() => {
+    if (erased(call)) return Effect.void
     const hopeless = undecodable(call)
     if (hopeless !== undefined) return Effect.fail(hopeless)
     return Effect.asVoid(Effect.mapError(handle(settings, call, "here"), (cause) => new GaveUp(call, 1, cause)))
@@ -100,6 +104,7 @@ export const attempt = <R>(settings: Settings<R>, call: Call): Effect.Effect<voi
 export const attempts = <R>(settings: Settings<R>, call: Call, ident: string): Effect.Effect<void, GaveUp, R> =>
   Effect.suspend(() => {
     let made = 0
+    if (erased(call)) return Effect.void
     const hopeless = undecodable(call)
     if (hopeless !== undefined) return Effect.fail(hopeless)
     const once = Effect.suspend(() => {

@@ -8,11 +8,13 @@ import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { AuditRow, ConsumerRow, Erased, Reset, ResetRequest, Restored, Start } from "../../services/EventStore.js"
+import { redactedData, redactedMeta } from "../../internal/redacted.js"
 import { keyHash } from "../../internal/keyHash.js"
 import type { Redaction } from "../../services/HistoryStore.js"
 import { archivers, leaseName } from "./Dialect.js"
 import { takeLease } from "./letters.js"
 import type { Names } from "./names.js"
+import { recording } from "./recording.js"
 import type { Transact, Words } from "./words.js"
 
 type Run<A> = Effect.Effect<A, SqlError>
@@ -34,22 +36,6 @@ export interface AdministrationStatements {
 
 /** Ids left out by a new generation: more than a lost hour of writing has given. */
 const jump = 1_000_000n
-
-/** What is left of data and meta; `Event.decode` knows it. */
-const nothing = "null"
-const redactedMeta = `{"redacted":true}`
-
-/** A record of what is done, for the consumers that a condition finds: put before the statement that does it. */
-export const recording = (
-  names: Names,
-  { concat, text }: Words,
-  what: { readonly actor: string; readonly action: string; readonly detail: ReadonlyArray<string> },
-  condition: string
-): string =>
-  `INSERT INTO ${names.audit} (actor, action, ident, detail)
-SELECT ${text(what.actor)}, ${text(what.action)}, c.ident, ${
-    concat(...what.detail)
-  } FROM ${names.consumers} c WHERE ${condition}`
 
 export const make = (
   names: Names,
@@ -154,7 +140,9 @@ export const make = (
       ),
 
     redact: (conn, which, actor) => {
-      const found = "key" in which ? `event_key = ${text(which.key)}` : `id IN (${which.ids.join(", ")})`
+      const found = "key" in which
+        ? `${words.exact("event_key")} = ${words.exact(text(which.key))}`
+        : `id IN (${which.ids.join(", ")})`
       // the record must not keep what was erased
       const detail = JSON.stringify("key" in which ? { keyHash: keyHash(which.key) } : { ids: which.ids.map(String) })
       return Effect.map(
@@ -163,7 +151,7 @@ export const make = (
           `SELECT ${asText("COUNT(*)")} AS n FROM ${names.deadLetters} WHERE ${found}`,
           record(actor, "redact", detail),
           `DELETE FROM ${names.deadLetters} WHERE ${found}`,
-          `UPDATE ${names.log} SET data = '${nothing}', meta = '${redactedMeta}', event_key = NULL, dedupe_key = NULL
+          `UPDATE ${names.log} SET data = '${redactedData}', meta = '${redactedMeta}', event_key = NULL, dedupe_key = NULL
  WHERE ${found}`
         ]),
         ([log, letters]) => ({ log: Number(log![0].n), deadLetters: Number(letters![0].n) })

@@ -8,10 +8,12 @@ import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { EventId } from "../../EventId.js"
+import { keyHash } from "../../internal/keyHash.js"
 import type { Letter, Letters, LettersOf, Settled, Stepped } from "../../services/EventStore.js"
 import type { Rows } from "./Database.js"
 import { leaseName, toStepped } from "./Dialect.js"
 import type { Names } from "./names.js"
+import { recording } from "./recording.js"
 import type { Transact, Words } from "./words.js"
 
 type Run<A> = Effect.Effect<A, SqlError>
@@ -19,16 +21,21 @@ type Run<A> = Effect.Effect<A, SqlError>
 export interface LetterStatements {
   readonly pause: (
     conn: Connection,
-    pause: { readonly ident: string; readonly why: string; readonly epoch: bigint | undefined }
+    pause: {
+      readonly ident: string
+      readonly why: string
+      readonly actor: string
+      readonly epoch: bigint | undefined
+    }
   ) => Run<Stepped>
-  readonly resume: (conn: Connection, ident: string) => Run<boolean>
+  readonly resume: (conn: Connection, ident: string, actor: string) => Run<boolean>
   readonly parkedKeys: (conn: Connection, ident: string) => Run<ReadonlyMap<string, number>>
   readonly letters: (
     conn: Connection,
     which: Letters & { readonly after: bigint; readonly limit: number }
   ) => Run<ReadonlyArray<Letter>>
-  readonly redrive: (conn: Connection, which: LettersOf) => Run<number>
-  readonly drop: (conn: Connection, which: LettersOf) => Run<number>
+  readonly redrive: (conn: Connection, which: LettersOf, actor: string) => Run<number>
+  readonly drop: (conn: Connection, which: LettersOf, actor: string) => Run<number>
   readonly settle: (conn: Connection, settled: Settled) => Run<Stepped>
   readonly settleWithin: (conn: Connection, settled: Settled) => Run<Stepped>
 }
@@ -47,6 +54,13 @@ export const make = (names: Names, words: Words, transact: Transact, inspect: Tr
   const raiseEpoch = (ident: string) => `UPDATE ${names.consumers} SET epoch = epoch + 1 WHERE ${consumer(ident)}`
   const epochOf = (ident: string) =>
     `SELECT ${asText("epoch")} AS epoch, paused FROM ${names.consumers} WHERE ${consumer(ident)}${locking}`
+
+  /** Also of a consumer that is not registered any more: its dead letters outlive it. Keys may be personal: their hash. */
+  const record = (actor: string, action: string, { ident, of }: LettersOf): string => {
+    const which = of === "all" ? "all" : "key" in of ? { keyHash: keyHash(of.key) } : { ids: of.ids.map(String) }
+    return `INSERT INTO ${names.audit} (actor, action, ident, detail)
+VALUES (${text(actor)}, '${action}', '${ident}', ${text(JSON.stringify({ which }))})`
+  }
 
   const isKey = (key: string) => `${exact("event_key")} = ${exact(text(key))}`
 
@@ -94,11 +108,17 @@ export const make = (names: Names, words: Words, transact: Transact, inspect: Tr
     toStepped(results[results.length - 1]![0], { epoch })
 
   return {
-    pause: (conn, { epoch, ident, why }) =>
+    pause: (conn, { actor, epoch, ident, why }) =>
       Effect.map(
         transact(conn, [
           // a receiver gives its own lease back when it has paused
           ...(epoch === undefined ? [takeLease(names, words, ident)] : []),
+          recording(
+            names,
+            words,
+            { actor, action: "pause", detail: [text(JSON.stringify({ why }))] },
+            `c.${consumer(ident)}${epoch === undefined ? "" : ` AND c.epoch = ${epoch}`}`
+          ),
           `UPDATE ${names.consumers} SET paused = ${text(why)}, epoch = epoch + 1 WHERE ${consumer(ident)}${
             epoch === undefined ? "" : ` AND epoch = ${epoch}`
           }`,
@@ -112,10 +132,14 @@ export const make = (names: Names, words: Words, transact: Transact, inspect: Tr
         }
       ),
 
-    resume: (conn, ident) =>
+    resume: (conn, ident, actor) =>
       Effect.map(
-        transact(conn, [`UPDATE ${names.consumers} SET paused = NULL WHERE ${consumer(ident)}`, epochOf(ident)]),
-        ([, rows]) => rows!.length > 0
+        transact(conn, [
+          recording(names, words, { actor, action: "resume", detail: [text("{}")] }, `c.${consumer(ident)}`),
+          `UPDATE ${names.consumers} SET paused = NULL WHERE ${consumer(ident)}`,
+          epochOf(ident)
+        ]),
+        ([, , rows]) => rows!.length > 0
       ),
 
     parkedKeys: (conn, ident) =>
@@ -162,26 +186,28 @@ export const make = (names: Names, words: Words, transact: Transact, inspect: Tr
           }))
       ),
 
-    redrive: (conn, which) =>
+    redrive: (conn, which, actor) =>
       Effect.map(
         transact(conn, [
           takeLease(names, words, which.ident),
           raiseEpoch(which.ident),
+          record(actor, "redrive", which),
           `UPDATE ${names.deadLetters} SET redrive = 1 WHERE ${withItsKey(which)}`,
           `SELECT ${asText("COUNT(*)")} AS n FROM ${names.deadLetters} WHERE ${consumer(which.ident)} AND redrive = 1`
         ]),
-        (results) => Number(results[3]![0].n)
+        (results) => Number(results[4]![0].n)
       ),
 
-    drop: (conn, which) =>
+    drop: (conn, which, actor) =>
       Effect.map(
         transact(conn, [
           takeLease(names, words, which.ident),
           raiseEpoch(which.ident),
+          record(actor, "drop", which),
           `SELECT ${asText("COUNT(*)")} AS n FROM ${names.deadLetters} WHERE ${among(which)}`,
           `DELETE FROM ${names.deadLetters} WHERE ${among(which)}`
         ]),
-        (results) => Number(results[2]![0].n)
+        (results) => Number(results[3]![0].n)
       ),
 
     settle: (conn, of) => Effect.map(transact(conn, settling(of)), (results) => settled(results, of)),
