@@ -23,6 +23,9 @@ const lagSeconds = gauge(
 const buffered = gauge("evt.tail.buffered", "Rows that the tail keeps in memory")
 const wakeUps = counter("evt.wakeups", "Hints of commits: of this process, and of others")
 
+const gone = counter("evt.discarder.discarded", "Events that were deleted because everybody had them")
+const held = gauge("evt.discarder.held.seconds", "Age of the oldest event of the log, when the discarder looked last")
+
 const count = (metric: Metric.Metric.Counter<number>, consumer: string, n: number): Effect.Effect<void> =>
   n === 0
     ? Effect.void
@@ -40,6 +43,9 @@ export const lag = (consumer: string, behind: number, seconds: number): Effect.E
   )
 
 export const tailKeeps = (rows: number): Effect.Effect<void> => Metric.set(buffered, rows)
+
+export const discarded = (n: number): Effect.Effect<void> => n === 0 ? Effect.void : Metric.incrementBy(gone, n)
+export const heldBack = (seconds: number): Effect.Effect<void> => Metric.set(held, Math.max(0, seconds))
 
 const wakeUpOf = {
   here: Metric.tagged(wakeUps, "kind", "here"),

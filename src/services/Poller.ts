@@ -12,6 +12,7 @@ import type { Want, Wanted } from "../Event.js"
 import type { EventId, Input } from "../EventId.js"
 import type {
   CursorAhead,
+  EventsDiscarded,
   InsideTransaction,
   InvalidConsumer,
   InvalidOption,
@@ -139,7 +140,8 @@ export interface Service {
   /**
    * Registers a reliable consumer: from now on no event is discarded before it has acknowledged it. May be repeated
    * (FTN18): an existing registration stays as it is. Answers with the cursor: the id before the first event that it
-   * will get, undefined if that is the stream's very first.
+   * will get, undefined if that is the stream's very first. `EventsDiscarded`: an event after the given id is not in the
+   * log any more.
    */
   readonly register: (
     consumer: Consumer,
@@ -149,7 +151,7 @@ export interface Service {
     }
   ) => Effect.Effect<
     EventId | undefined,
-    InvalidConsumer | InvalidOption | LiveNotAllowed | CursorAhead | InsideTransaction | StoreError
+    InvalidConsumer | InvalidOption | LiveNotAllowed | CursorAhead | EventsDiscarded | InsideTransaction | StoreError
   >
   /** Removes a registration and its cursor. */
   readonly unregister: (
@@ -172,7 +174,7 @@ export interface Service {
   readonly stream: <const W extends Want | undefined = undefined, C extends EventType.Any = never>(
     consumer: Consumer,
     options?: StreamOptions<W, C>
-  ) => Stream.Stream<Delivery<Wanted<W, C>>, PollError | LiveNotAllowed>
+  ) => Stream.Stream<Delivery<Wanted<W, C>>, PollError | LiveNotAllowed | EventsDiscarded>
 }
 
 /**

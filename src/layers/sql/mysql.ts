@@ -8,7 +8,21 @@ import type { EventId } from "../../EventId.js"
 import { hasCode } from "../../internal/sqlError.js"
 import type { Isolation, Start, Step } from "../../services/EventStore.js"
 import type { Dialect } from "./Dialect.js"
-import { among, leaseName, toClaim, toDocument, toIdsByKey, toLeases, toLook, toParams, toStored } from "./Dialect.js"
+import {
+  among,
+  discarded,
+  leaseName,
+  toClaim,
+  toDocument,
+  toIdsByKey,
+  toLeases,
+  toLook,
+  toParams,
+  toRegistered,
+  toStored,
+  unlessDiscarded
+} from "./Dialect.js"
+import * as Discard from "./discard.js"
 import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 import { packet } from "./packet.js"
@@ -48,13 +62,20 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
     millis: (column) => `CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', ${column}) DIV 1000 AS CHAR)`,
     time: (millis) => `TIMESTAMPADD(MICROSECOND, (${millis}) * 1000, '1970-01-01')`,
     clock: "UTC_TIMESTAMP(3)",
+    now: "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000",
     greatest: (a, b) => `GREATEST(${a}, ${b})`,
+    least: (a, b) => `LEAST(${a}, ${b})`,
     locking: " FOR UPDATE"
   }
 
   return {
     ...Letters.make(names, words, (conn, texts) => packet(conn, writing, texts)),
     ...Retention.make(names, words, (conn, texts) => packet(conn, reading, texts)),
+    ...Discard.make(names, words, {
+      lockGate: `SELECT 1 FROM ${names.gate} WHERE one = 1 FOR UPDATE`,
+      head: `(SELECT h.last_id FROM ${names.head} h)`,
+      transact: (conn, texts) => packet(conn, writing, texts)
+    }),
     name: "mysql",
     sequenced: true,
 
@@ -217,10 +238,13 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
       Effect.map(
         packet(conn, writing, [
           `SELECT 1 FROM ${names.gate} WHERE one = 1 FOR UPDATE`,
-          `INSERT IGNORE INTO ${names.consumers} (ident, last_evt_id) SELECT ${quote(ident)}, ${start(names, from)}`,
-          `SELECT CAST(last_evt_id AS CHAR) AS cursor_id FROM ${names.consumers} WHERE ident = ${quote(ident)}`
+          `INSERT IGNORE INTO ${names.consumers} (ident, last_evt_id) SELECT ${quote(ident)}, ${start(names, from)}${
+            unlessDiscarded(names, from)
+          }`,
+          `SELECT CAST(c.last_evt_id AS CHAR) AS cursor_id, CAST(r.discarded_to AS CHAR) AS discarded_to
+  FROM ${names.retention} r LEFT JOIN ${names.consumers} c ON c.ident = ${quote(ident)}`
         ]),
-        ([, , [row]]) => BigInt(row.cursor_id)
+        ([, , [row]]) => toRegistered(row)
       ),
 
     unregister: (conn, ident) =>
@@ -317,7 +341,9 @@ const bound = (names: Names, after: bigint, window: number): string => {
 /** The cursor that a registration starts with. */
 const start = (names: Names, from: Start): string => {
   const head = `(SELECT h.last_id FROM ${names.head} h)`
-  if (from === "beginning") return `COALESCE((SELECT MIN(l.id) - 1 FROM ${names.log} l), ${head})`
+  if (from === "beginning") {
+    return `COALESCE((SELECT MIN(l.id) - 1 FROM ${names.log} l WHERE l.id > ${discarded(names)}), ${head})`
+  }
   if (from === "end") return head
   if ("after" in from) return `${from.after}`
   const time = `TIMESTAMPADD(MICROSECOND, ${from.time} * 1000, '1970-01-01')`

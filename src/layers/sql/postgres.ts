@@ -6,7 +6,21 @@ import * as Effect from "effect/Effect"
 import type { EventId } from "../../EventId.js"
 import type { Isolation, Start, Step } from "../../services/EventStore.js"
 import type { Dialect } from "./Dialect.js"
-import { among, leaseName, toClaim, toDocument, toIdsByKey, toLeases, toLook, toParams, toStored } from "./Dialect.js"
+import {
+  among,
+  discarded,
+  leaseName,
+  toClaim,
+  toDocument,
+  toIdsByKey,
+  toLeases,
+  toLook,
+  toParams,
+  toRegistered,
+  toStored,
+  unlessDiscarded
+} from "./Dialect.js"
+import * as Discard from "./discard.js"
 import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 import { packet } from "./packet.js"
@@ -27,12 +41,10 @@ const reading = ["BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"]
  * A page is read along the primary key. Without statistics the planner would rather sort the whole window for each
  * (11 ms instead of 1 on 10 000 rows); with the alternatives switched off their nominal cost would wake the JIT.
  */
-const readingInOrder = [
-  ...reading,
-  "SET LOCAL enable_sort = off",
-  "SET LOCAL enable_bitmapscan = off",
-  "SET LOCAL jit = off"
-]
+const inOrder = ["SET LOCAL enable_sort = off", "SET LOCAL enable_bitmapscan = off", "SET LOCAL jit = off"]
+const readingInOrder = [...reading, ...inOrder]
+/** So is a batch deleted: never by looking through the whole table. */
+const deletingInOrder = [...writing, ...inOrder, "SET LOCAL enable_seqscan = off"]
 
 export const make = (names: Names): Dialect => {
   const columns = "uid, type, event_key, key_hash, meta, dedupe_key, data"
@@ -52,13 +64,20 @@ export const make = (names: Names): Dialect => {
     millis: (column) => `floor(extract(epoch FROM ${column}) * 1000)::text`,
     time: (millis) => `to_timestamp(${millis} / 1000.0)`,
     clock: "clock_timestamp()",
+    now: "floor(extract(epoch FROM clock_timestamp()) * 1000)",
     greatest: (a, b) => `greatest(${a}, ${b})`,
+    least: (a, b) => `least(${a}, ${b})`,
     locking: " FOR UPDATE"
   }
 
   return {
     ...Letters.make(names, words, (conn, texts) => packet(conn, writing, texts)),
     ...Retention.make(names, words, (conn, texts) => packet(conn, reading, texts)),
+    ...Discard.make(names, words, {
+      lockGate: `SELECT 1 FROM ${names.gate} FOR UPDATE`,
+      head: `(SELECT h.last_id FROM ${names.head} h)`,
+      transact: (conn, texts) => packet(conn, deletingInOrder, texts)
+    }),
     name: "postgres",
     sequenced: true,
 
@@ -181,10 +200,11 @@ export const make = (names: Names): Dialect => {
         packet(conn, writing, [
           `SELECT 1 FROM ${names.gate} FOR UPDATE`,
           `INSERT INTO ${names.consumers} (ident, last_evt_id)
-SELECT ${quote(ident)}, ${start(names, from)} ON CONFLICT (ident) DO NOTHING`,
-          `SELECT last_evt_id::text AS cursor_id FROM ${names.consumers} WHERE ident = ${quote(ident)}`
+SELECT ${quote(ident)}, ${start(names, from)}${unlessDiscarded(names, from)} ON CONFLICT (ident) DO NOTHING`,
+          `SELECT c.last_evt_id::text AS cursor_id, r.discarded_to::text
+  FROM ${names.retention} r LEFT JOIN ${names.consumers} c ON c.ident = ${quote(ident)}`
         ]),
-        ([, , [row]]) => BigInt(row.cursor_id)
+        ([, , [row]]) => toRegistered(row)
       ),
 
     unregister: (conn, ident) =>
@@ -275,7 +295,9 @@ const bound = (names: Names, after: bigint, window: number): string => {
 /** The cursor that a registration starts with. */
 const start = (names: Names, from: Start): string => {
   const head = `(SELECT h.last_id FROM ${names.head} h)`
-  if (from === "beginning") return `coalesce((SELECT min(l.id) - 1 FROM ${names.log} l), ${head})`
+  if (from === "beginning") {
+    return `coalesce((SELECT min(l.id) - 1 FROM ${names.log} l WHERE l.id > ${discarded(names)}), ${head})`
+  }
   if (from === "end") return head
   return "after" in from
     ? `${from.after}`

@@ -15,6 +15,7 @@ import type { Rows } from "./Database.js"
 import type { Dialect } from "./Dialect.js"
 import {
   among,
+  discarded,
   leaseName,
   toClaim,
   toDocument,
@@ -22,14 +23,17 @@ import {
   toLeases,
   toLook,
   toParams,
+  toRegistered,
   toStepped,
-  toStored
+  toStored,
+  unlessDiscarded
 } from "./Dialect.js"
+import * as Discard from "./discard.js"
 import { now } from "./migrations/sqlite.js"
 import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 import * as Retention from "./retention.js"
-import type { Words } from "./words.js"
+import type { Transact, Words } from "./words.js"
 
 /** A backslash is nothing special here. */
 const quote = (text: string): string => `'${text.replaceAll("'", "''")}'`
@@ -81,16 +85,18 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
     millis: (column) => `CAST(${column} AS TEXT)`,
     time: (millis) => `(${millis})`,
     clock: now,
+    now,
     greatest: (a, b) => `max(${a}, ${b})`,
+    least: (a, b) => `min(${a}, ${b})`,
     locking: ""
   }
 
+  const transact: Transact = (conn, texts) =>
+    writing(conn, Effect.forEach(texts, (text) => conn.executeUnprepared(text, [], undefined)))
+
   return {
-    ...Letters.make(
-      names,
-      words,
-      (conn, texts) => writing(conn, Effect.forEach(texts, (text) => conn.executeUnprepared(text, [], undefined)))
-    ),
+    ...Letters.make(names, words, transact),
+    ...Discard.make(names, words, { lockGate: undefined, head, transact }),
     ...Retention.make(
       names,
       words,
@@ -207,16 +213,19 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
         conn,
         Effect.gen(function*() {
           yield* conn.execute(
-            `INSERT OR IGNORE INTO ${names.consumers} (ident, last_evt_id) SELECT ?, ${start(names, head, from)}`,
+            `INSERT OR IGNORE INTO ${names.consumers} (ident, last_evt_id) SELECT ?, ${start(names, head, from)}${
+              unlessDiscarded(names, from)
+            }`,
             [ident],
             undefined
           )
           const [row] = yield* conn.execute(
-            `SELECT CAST(last_evt_id AS TEXT) AS cursor_id FROM ${names.consumers} WHERE ident = ?`,
+            `SELECT CAST(c.last_evt_id AS TEXT) AS cursor_id, CAST(r.discarded_to AS TEXT) AS discarded_to
+  FROM ${names.retention} r LEFT JOIN ${names.consumers} c ON c.ident = ?`,
             [ident],
             undefined
           )
-          return BigInt(row.cursor_id)
+          return toRegistered(row)
         })
       ),
 
@@ -346,7 +355,9 @@ const bound = (names: Names, window: number): string => {
 
 /** The cursor that a registration starts with. */
 const start = (names: Names, head: string, from: Start): string => {
-  if (from === "beginning") return `coalesce((SELECT min(l.id) - 1 FROM ${names.log} l), ${head})`
+  if (from === "beginning") {
+    return `coalesce((SELECT min(l.id) - 1 FROM ${names.log} l WHERE l.id > ${discarded(names)}), ${head})`
+  }
   if (from === "end") return head
   return "after" in from
     ? `${from.after}`

@@ -18,8 +18,12 @@ export interface Words {
   /** Milliseconds since 1970 as a time. */
   readonly time: (millis: string) => string
   readonly clock: string
+  /** The same as a number, milliseconds since 1970. */
+  readonly now: string
   /** The larger of two numbers. */
   readonly greatest: (a: string, b: string) => string
+  /** The smaller of two numbers. */
+  readonly least: (a: string, b: string) => string
   /** What locks the rows of a SELECT. */
   readonly locking: string
 }
