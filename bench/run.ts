@@ -2,6 +2,7 @@
 import { parseArgs } from "node:util"
 import type { Backend } from "../test/support/backends.js"
 import { addConcurrent } from "./addConcurrent.js"
+import { discard } from "./discard.js"
 import { drain, drainAcknowledged } from "./drain.js"
 import { emitInTx } from "./emitInTx.js"
 import { fanOut } from "./fanOut.js"
@@ -27,6 +28,7 @@ const workloads = [
   "fan-out",
   "latency",
   "idle",
+  "discard",
   "memory"
 ]
 const [workload = ""] = positionals
@@ -46,6 +48,7 @@ const measure = async (): Promise<ReadonlyArray<Figure>> => {
     if (workload === "fan-out") return await fanOut(subject, values.quick)
     if (workload === "latency") return await latency(subject, values.quick)
     if (workload === "idle") return await idle(subject, values.quick)
+    if (workload === "discard") return await discard(subject, values.quick)
     if (workload === "add-concurrent") return await addConcurrent(subject, values.quick)
     await readMemory(subject, Number(values.count))
     return []

@@ -262,7 +262,9 @@ onEach("Discarder", ({ backend, db, prefix, run }) => {
           expect(yield* discarder.once(now)).toMatchObject({ deleted: 5, discardedTo: BigInt(last), left: 0 })
           expect(yield* ids).toEqual([])
           if (last === 5) yield* fill(5)
-          else yield* generator.transaction(generator.emitAll(new Array(5).fill(Generator.event(Gone, { id: 1 }))))
+          else {yield* generator.transaction(
+              generator.emitAll(Array.from({ length: 5 }, (_, id) => Generator.event(Gone, { id })))
+            )}
           expect((yield* poller.poll("A")).events.map((event) => Number(event.id))).toEqual(
             [1, 2, 3, 4, 5].map((n) => last + n)
           )
