@@ -25,9 +25,10 @@ const longest = Duration.days(36_500)
  * The rest after a batch, as a multiple of the time that the batch took, in milliseconds. Where events were written in the
  * meantime writers get four fifths of the time: on SQLite, and in a process that is short of CPU, they share it with us.
  */
-const restWhile = { writing: 4, quiet: 0.1 }
-const shortestRest = 1
+const restWhileWriting = 4
 const longestRest = 200
+/** While nobody seems to write: on SQLite another process still has to get in between, elsewhere nobody waits for us. */
+const restWhileQuiet = 1
 
 /** The pauses of `run` while the database fails, milliseconds. */
 const shortestPause = 250
@@ -137,9 +138,11 @@ const discard = (store: EventStore, settings: Settings): Effect.Effect<Report, S
         yield* Metrics.heldBack(seconds(found))
         return { deleted, discardedTo: toId(after), left: Number(found.head - after), heldBack: held, evicted }
       }
-      const rest = Duration.toMillis(took) * restWhile[head === undefined || found.head === head ? "quiet" : "writing"]
+      const quiet = head === undefined || found.head === head
       head = found.head
-      yield* Effect.sleep(Math.min(Math.max(rest, shortestRest), longestRest))
+      if (!quiet) yield* Effect.sleep(Math.min(Duration.toMillis(took) * restWhileWriting, longestRest))
+      else if (!store.sequenced) yield* Effect.sleep(restWhileQuiet)
+      else yield* Effect.yieldNow()
     }
   })
 

@@ -46,7 +46,8 @@ export const make = (
 
   /** An ident ends with its component, and a user has no colon. */
   const isArchiver = (ident: string) => `substr(${ident}, length(${ident}) - 8) = ':ARCHIVER'`
-  const ago = (age: number) => time(`(${words.now} - ${age})`)
+  /** As a SELECT it is computed once, not for each row. */
+  const ago = (age: number) => `(SELECT ${time(`(${words.now} - ${age})`)})`
 
   const archive = ({ requireArchived }: Discard): string => {
     if (requireArchived === "never") return never
