@@ -3,6 +3,7 @@ import { parseArgs } from "node:util"
 import type { Backend } from "../test/support/backends.js"
 import { addConcurrent } from "./addConcurrent.js"
 import { archive } from "./archive.js"
+import { discard } from "./discard.js"
 import { drain, drainAcknowledged } from "./drain.js"
 import { emitInTx } from "./emitInTx.js"
 import { fanOut } from "./fanOut.js"
@@ -30,6 +31,7 @@ const workloads = [
   "fan-out",
   "latency",
   "idle",
+  "discard",
   "memory",
   "stopped"
 ]
@@ -53,6 +55,7 @@ const measure = async (): Promise<ReadonlyArray<Figure>> => {
     if (workload === "archive") return await archive(subject, values.quick)
     if (workload === "latency") return await latency(subject, values.quick)
     if (workload === "idle") return await idle(subject, values.quick)
+    if (workload === "discard") return await discard(subject, values.quick)
     if (workload === "add-concurrent") return await addConcurrent(subject, values.quick)
     if (workload === "stopped") return await stopped(subject, values.quick)
     const count = Number(values.count)

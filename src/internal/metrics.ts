@@ -30,6 +30,9 @@ const archiveLag = gauge("evt.archive.lag.events", "Ids between the last archive
 export const archivedTo = (events: number, behind: number): Effect.Effect<void> =>
   Effect.zipRight(Metric.incrementBy(archived, events), Metric.set(archiveLag, behind))
 
+const gone = counter("evt.discarder.discarded", "Events that were deleted because everybody had them")
+const held = gauge("evt.discarder.held.seconds", "Age of the oldest event of the log, when the discarder looked last")
+
 const count = (metric: Metric.Metric.Counter<number>, consumer: string, n: number): Effect.Effect<void> =>
   n === 0
     ? Effect.void
@@ -47,6 +50,9 @@ export const lag = (consumer: string, behind: number, seconds: number): Effect.E
   )
 
 export const tailKeeps = (rows: number): Effect.Effect<void> => Metric.set(buffered, rows)
+
+export const discarded = (n: number): Effect.Effect<void> => n === 0 ? Effect.void : Metric.incrementBy(gone, n)
+export const heldBack = (seconds: number): Effect.Effect<void> => Metric.set(held, Math.max(0, seconds))
 
 const wakeUpOf = {
   here: Metric.tagged(wakeUps, "kind", "here"),

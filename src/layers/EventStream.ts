@@ -17,6 +17,7 @@ import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { InvalidOption, type SchemaMismatch, StoreError, type UnsupportedDatabase } from "../EventStreamError.js"
 import * as ConsumersService from "../services/Consumers.js"
+import * as DiscarderService from "../services/Discarder.js"
 import type { Service as EventStore } from "../services/EventStore.js"
 import * as GeneratorService from "../services/Generator.js"
 import * as PollerService from "../services/Poller.js"
@@ -24,6 +25,7 @@ import * as PusherService from "../services/Pusher.js"
 import * as SequencerService from "../services/Sequencer.js"
 import { local, type Source } from "./archive/source.js"
 import * as Consumers from "./Consumers.js"
+import * as Discarder from "./Discarder.js"
 import * as Generator from "./Generator.js"
 import * as Poller from "./Poller.js"
 import * as Pusher from "./Pusher.js"
@@ -95,6 +97,7 @@ export interface Service {
   readonly pusher: PusherService.Service
   readonly sequencer: SequencerService.Service
   readonly consumers: ConsumersService.Service
+  readonly discarder: DiscarderService.Service
 }
 
 /**
@@ -171,7 +174,8 @@ export const opened = (
       poller,
       pusher,
       sequencer: Sequencer.make(store),
-      consumers: Consumers.make(store, reader, undefined)
+      consumers: Consumers.make(store, reader, undefined),
+      discarder: Discarder.make(store)
     }
     return { service, source: local(store, reader, pusher) }
   })
@@ -214,9 +218,10 @@ export type Services =
   | PusherService.Pusher
   | SequencerService.Sequencer
   | ConsumersService.Consumers
+  | DiscarderService.Discarder
 
 /**
- * The default stream: `Generator`, `Poller`, `Pusher`, `Sequencer` and `Consumers` on the `SqlClient` in the context.
+ * The default stream: `Generator`, `Poller`, `Pusher`, `Sequencer`, `Consumers` and `Discarder` on the `SqlClient` in the context.
  *
  * @since 0.1.0
  * @category layers
@@ -233,13 +238,14 @@ export const layer = (
  * @internal
  */
 export const contextOf = (
-  { consumers, generator, poller, pusher, sequencer }: Service
+  { consumers, discarder, generator, poller, pusher, sequencer }: Service
 ): Context.Context<Services> =>
   Context.make(GeneratorService.Generator, generator).pipe(
     Context.add(PollerService.Poller, poller),
     Context.add(PusherService.Pusher, pusher),
     Context.add(SequencerService.Sequencer, sequencer),
-    Context.add(ConsumersService.Consumers, consumers)
+    Context.add(ConsumersService.Consumers, consumers),
+    Context.add(DiscarderService.Discarder, discarder)
   )
 
 /**

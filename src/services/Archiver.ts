@@ -10,6 +10,7 @@ import type * as Stream from "effect/Stream"
 import type { EventId } from "../EventId.js"
 import type {
   CursorAhead,
+  EventsDiscarded,
   HistoryMismatch,
   InsideTransaction,
   InvalidConsumer,
@@ -69,6 +70,7 @@ export type ArchiveError =
   | LiveNotAllowed
   | NotRegistered
   | CursorAhead
+  | EventsDiscarded
   | InsideTransaction
   | StoreError
 

@@ -11,6 +11,7 @@ import type * as Scope from "effect/Scope"
 import type { NewEvent, StoredEvent } from "../Event.js"
 import type { EventId } from "../EventId.js"
 import type {
+  EventsDiscarded,
   ForeignTransaction,
   InsideTransaction,
   InvalidOption,
@@ -318,6 +319,63 @@ export interface Retention {
 }
 
 /**
+ * A batch of what may be deleted.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Discard {
+  /** The last id that is known to be discarded: nothing at or below it is looked at. */
+  readonly after: bigint
+  /** How many events at most. */
+  readonly limit: number
+  /** Younger events stay, milliseconds. */
+  readonly keepMillis: number
+  /** What the caller said is to be kept: without it nothing is deleted while nobody is registered. */
+  readonly retain: { readonly events: number } | undefined
+  readonly requireArchived: "auto" | "always" | "never"
+  /** Consumers to unregister if they are still as they were seen. */
+  readonly evict: ReadonlyArray<Behind>
+  /** The age from which on consumers are reported as stale, milliseconds. */
+  readonly evictMillis: number | undefined
+}
+
+/**
+ * A consumer that is behind. `since`: when it moved its cursor last, milliseconds since 1970.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Behind {
+  readonly ident: string
+  readonly cursor: bigint
+  readonly since: number
+}
+
+/**
+ * What a batch has deleted, and how things were after it, in one snapshot.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Discarded extends Retention {
+  readonly deleted: number
+  readonly evicted: ReadonlyArray<string>
+  /** The last id given. */
+  readonly head: bigint
+  readonly archiverRegistered: boolean
+  /** How many consumers are registered. */
+  readonly registered: number
+  /** The first event that is left; times in milliseconds since 1970. */
+  readonly first: { readonly id: bigint; readonly ts: number } | undefined
+  /** The database's clock, milliseconds since 1970. */
+  readonly now: number
+  /** All consumers at the smallest cursor. */
+  readonly furthestBehind: ReadonlyArray<Behind>
+  readonly stale: ReadonlyArray<Behind>
+}
+
+/**
  * @since 0.1.0
  * @category models
  */
@@ -367,8 +425,8 @@ export interface Service {
     readonly types: ReadonlyArray<string> | undefined
     readonly limit: number
   }) => Effect.Effect<ReadonlyArray<StoredEvent>, StoreError>
-  /** Registers, or leaves a registration as it is; the cursor it has now. */
-  readonly register: (registration: Registration) => Effect.Effect<bigint, StoreError>
+  /** Registers, or leaves a registration as it is; the cursor it has now. Not after an id whose successor is discarded. */
+  readonly register: (registration: Registration) => Effect.Effect<bigint, EventsDiscarded | StoreError>
   /** False if it was not registered. */
   readonly unregister: (ident: string) => Effect.Effect<boolean, StoreError>
   /** Moves the cursor forward to `upTo`, never back. */
@@ -433,6 +491,8 @@ export interface Service {
   readonly retention: Effect.Effect<Retention, StoreError>
   /** Of the events with `from <= id <= to`. */
   readonly sums: (from: bigint, to: bigint) => Effect.Effect<Sums, StoreError>
+  /** Deletes a batch of what may be deleted, in one transaction that nobody registers or unregisters beside. */
+  readonly discard: (discard: Discard) => Effect.Effect<Discarded, StoreError>
   /** Whether a client is one of the stream's database, so that its statements join our transactions. */
   readonly owns: (sql: SqlClient.SqlClient) => Effect.Effect<boolean, StoreError>
   /**

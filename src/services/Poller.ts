@@ -13,6 +13,7 @@ import type { EventId, Input } from "../EventId.js"
 import type {
   ConsumerExclusive,
   CursorAhead,
+  EventsDiscarded,
   InsideTransaction,
   InvalidConsumer,
   InvalidOption,
@@ -141,7 +142,8 @@ export interface Service {
   /**
    * Registers a reliable consumer: from now on no event is discarded before it has acknowledged it. May be repeated
    * (FTN18): an existing registration stays as it is. Answers with the cursor: the id before the first event that it
-   * will get, undefined if that is the stream's very first.
+   * will get, undefined if that is the stream's very first. `EventsDiscarded`: an event after the given id is not in the
+   * log any more.
    */
   readonly register: (
     consumer: Consumer,
@@ -156,7 +158,7 @@ export interface Service {
     }
   ) => Effect.Effect<
     EventId | undefined,
-    InvalidConsumer | InvalidOption | LiveNotAllowed | CursorAhead | InsideTransaction | StoreError
+    InvalidConsumer | InvalidOption | LiveNotAllowed | CursorAhead | EventsDiscarded | InsideTransaction | StoreError
   >
   /** Removes a registration and its cursor. */
   readonly unregister: (
@@ -179,7 +181,7 @@ export interface Service {
   readonly stream: <const W extends Want | undefined = undefined, C extends EventType.Any = never>(
     consumer: Consumer,
     options?: StreamOptions<W, C>
-  ) => Stream.Stream<Delivery<Wanted<W, C>>, PollError | LiveNotAllowed>
+  ) => Stream.Stream<Delivery<Wanted<W, C>>, PollError | LiveNotAllowed | EventsDiscarded>
 }
 
 /**

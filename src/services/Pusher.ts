@@ -16,6 +16,7 @@ import type {
   ConsumerBusy,
   ConsumerFenced,
   CursorAhead,
+  EventsDiscarded,
   ForeignTransaction,
   HandlerFailed,
   InsideTransaction,
@@ -128,6 +129,7 @@ export type SubscribeError =
   | LiveNotAllowed
   | NotRegistered
   | CursorAhead
+  | EventsDiscarded
   | ConsumerBusy
   | ConsumerFenced
   | InsideTransaction

@@ -5,7 +5,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { describe } from "vitest"
 import type { Services } from "../../examples/main-job/database.js"
-import { Consumers, EventType, Generator, Poller, Pusher, Sequencer } from "../../src/index.js"
+import { Consumers, Discarder, EventType, Generator, Poller, Pusher, Sequencer } from "../../src/index.js"
 import { type Backend, backends as available, servers, type TestDatabase } from "./backends.js"
 import { skipMissing, withDatabase } from "./suite.js"
 
@@ -52,6 +52,7 @@ export const onEach = (
 /** The services together. */
 export const services = Effect.all({
   consumers: Consumers.Consumers,
+  discarder: Discarder.Discarder,
   generator: Generator.Generator,
   poller: Poller.Poller,
   pusher: Pusher.Pusher,

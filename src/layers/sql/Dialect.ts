@@ -21,11 +21,14 @@ import type {
   Look,
   Registration,
   Sequenced,
+  Start,
   Step,
   Stepped
 } from "../../services/EventStore.js"
 import type { AdministrationStatements } from "./administration.js"
+import type { DiscardStatements } from "./discard.js"
 import type { LetterStatements } from "./letters.js"
+import type { Names } from "./names.js"
 import type { RetentionStatements } from "./retention.js"
 import type { Transact, Words } from "./words.js"
 
@@ -38,10 +41,22 @@ export interface Emitted {
   readonly token: string | undefined
 }
 
+/** The cursor of a registration; undefined if there is none, because what it asked for was discarded up to there. */
+export interface Registered {
+  readonly cursor: bigint | undefined
+  readonly discardedTo: bigint
+}
+
+/** The row of `register`, as every dialect selects it: integers as text. */
+export const toRegistered = (row: Record<string, string | null>): Registered => ({
+  cursor: row.cursor_id === null ? undefined : BigInt(row.cursor_id!),
+  discardedTo: BigInt(row.discarded_to!)
+})
+
 /** Where events are that were looked for by uid: an id if sequenced, null if committed and waiting in the queue. */
 export type Found = ReadonlyMap<string, EventId | null>
 
-export interface Dialect extends LetterStatements, RetentionStatements, AdministrationStatements {
+export interface Dialect extends LetterStatements, RetentionStatements, AdministrationStatements, DiscardStatements {
   readonly name: "postgres" | "mysql" | "sqlite"
   /** False where the write lock gives ids in commit order by itself. */
   readonly sequenced: boolean
@@ -98,7 +113,8 @@ export interface Dialect extends LetterStatements, RetentionStatements, Administ
   ) => Run<ReadonlyArray<StoredEvent>>
   /** What a reading connection sees change whenever another one commits, without reading a table. */
   readonly changes: ((conn: Connection) => Run<unknown>) | undefined
-  readonly register: (conn: Connection, registration: Registration) => Run<bigint>
+  /** Decided under the gate: where `from` is before what was discarded, nothing is registered. */
+  readonly register: (conn: Connection, registration: Registration) => Run<Registered>
   readonly unregister: (conn: Connection, ident: string) => Run<boolean>
   readonly acknowledge: (conn: Connection, ident: string, upTo: bigint) => Run<void>
   readonly claim: (conn: Connection, request: ClaimRequest) => Run<Claim>
@@ -206,6 +222,15 @@ export const toStored = (row: Record<string, string | null>): StoredEvent => ({
 /** Rows of `findByDedupeKey`. */
 export const toIdsByKey = (rows: ReadonlyArray<any>): ReadonlyMap<string, EventId> =>
   new Map(rows.map((row) => [row.dedupe_key, BigInt(row.id) as EventId]))
+
+/** The last id that was discarded. A look for the first event begins there: dead rows below it are not walked over. */
+export const discarded = (names: Names): string => `(SELECT r.discarded_to FROM ${names.retention} r)`
+
+/** Condition of a registration after a given id. */
+export const unlessDiscarded = (names: Names, from: Start): string =>
+  typeof from === "object" && "after" in from
+    ? ` FROM ${names.retention} d WHERE d.discarded_to <= ${from.after}`
+    : ""
 
 /** Events as one JSON document with short member names, for the statements that take many rows in one parameter. */
 export const toDocument = (events: ReadonlyArray<NewEvent>): string =>

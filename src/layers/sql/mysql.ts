@@ -13,6 +13,7 @@ import { joining, leaving } from "./administration.js"
 import {
   alike,
   among,
+  discarded,
   leaseName,
   letterColumns,
   toClaim,
@@ -21,9 +22,12 @@ import {
   toLeases,
   toLook,
   toParams,
+  toRegistered,
   toStored,
-  toValues
+  toValues,
+  unlessDiscarded
 } from "./Dialect.js"
+import * as Discard from "./discard.js"
 import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 import { packet } from "./packet.js"
@@ -78,7 +82,9 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): MysqlDialect =
     start: (from) => start(names, from),
     // trailing spaces count: no collation of both flavours says so
     exact: (expression) => `CAST(${expression} AS BINARY)`,
-    upsert: () => "ON DUPLICATE KEY UPDATE"
+    upsert: () => "ON DUPLICATE KEY UPDATE",
+    now: "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000",
+    least: (a, b) => `LEAST(${a}, ${b})`
   }
   const statements = stepping(names)
 
@@ -89,6 +95,7 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): MysqlDialect =
     ...Letters.make(names, words, transact, inspect),
     ...Administration.make(names, words, transact, inspect),
     ...Retention.make(names, words, inspect),
+    ...Discard.make(names, words, { lockGate: words.gate[0], head: words.head, transact: transact }),
     name: "mysql",
     sequenced: true,
     words,
@@ -257,11 +264,12 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): MysqlDialect =
         packet(conn, writing, [
           `SELECT 1 FROM ${names.gate} WHERE one = 1 FOR UPDATE`,
           `INSERT IGNORE INTO ${names.consumers} (ident, last_evt_id, exclusive)
-SELECT ${quote(ident)}, ${start(names, from)}, ${Number(exclusive)}`,
-          `SELECT CAST(last_evt_id AS CHAR) AS cursor_id FROM ${names.consumers} WHERE ident = ${quote(ident)}`,
+SELECT ${quote(ident)}, ${start(names, from)}, ${Number(exclusive)}${unlessDiscarded(names, from)}`,
+          `SELECT CAST(c.last_evt_id AS CHAR) AS cursor_id, CAST(r.discarded_to AS CHAR) AS discarded_to
+  FROM ${names.retention} r LEFT JOIN ${names.consumers} c ON c.ident = ${quote(ident)}`,
           ...joining(names, ident)
         ]),
-        ([, , [row]]) => BigInt(row.cursor_id)
+        ([, , [row]]) => toRegistered(row)
       ),
 
     unregister: (conn, ident) =>
@@ -406,7 +414,9 @@ const bound = (names: Names, after: bigint, window: number): string => {
 /** The cursor that a registration starts with. */
 const start = (names: Names, from: Start): string => {
   const head = `(SELECT h.last_id FROM ${names.head} h)`
-  if (from === "beginning") return `COALESCE((SELECT MIN(l.id) - 1 FROM ${names.log} l), ${head})`
+  if (from === "beginning") {
+    return `COALESCE((SELECT MIN(l.id) - 1 FROM ${names.log} l WHERE l.id > ${discarded(names)}), ${head})`
+  }
   if (from === "end") return head
   if ("after" in from) return `${from.after}`
   const time = `TIMESTAMPADD(MICROSECOND, ${from.time} * 1000, '1970-01-01')`

@@ -11,6 +11,7 @@ import { joining, leaving } from "./administration.js"
 import {
   alike,
   among,
+  discarded,
   leaseName,
   letterColumns,
   toClaim,
@@ -19,9 +20,12 @@ import {
   toLeases,
   toLook,
   toParams,
+  toRegistered,
   toStored,
-  toValues
+  toValues,
+  unlessDiscarded
 } from "./Dialect.js"
+import * as Discard from "./discard.js"
 import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 import { packet } from "./packet.js"
@@ -42,12 +46,10 @@ const reading = ["BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"]
  * A page is read along the primary key. Without statistics the planner would rather sort the whole window for each
  * (11 ms instead of 1 on 10 000 rows); with the alternatives switched off their nominal cost would wake the JIT.
  */
-const readingInOrder = [
-  ...reading,
-  "SET LOCAL enable_sort = off",
-  "SET LOCAL enable_bitmapscan = off",
-  "SET LOCAL jit = off"
-]
+const inOrder = ["SET LOCAL enable_sort = off", "SET LOCAL enable_bitmapscan = off", "SET LOCAL jit = off"]
+const readingInOrder = [...reading, ...inOrder]
+/** So is a batch deleted: never by looking through the whole table. */
+const deletingInOrder = [...writing, ...inOrder, "SET LOCAL enable_seqscan = off"]
 
 export interface PostgresDialect extends Dialect {
   readonly name: "postgres"
@@ -81,7 +83,9 @@ export const make = (names: Names): PostgresDialect => {
     ],
     start: (from) => start(names, from),
     exact: (expression) => expression,
-    upsert: (key) => `ON CONFLICT (${key}) DO UPDATE SET`
+    upsert: (key) => `ON CONFLICT (${key}) DO UPDATE SET`,
+    now: "floor(extract(epoch FROM clock_timestamp()) * 1000)",
+    least: (a, b) => `least(${a}, ${b})`
   }
   const statements = stepping(names)
 
@@ -92,6 +96,11 @@ export const make = (names: Names): PostgresDialect => {
     ...Letters.make(names, words, transact, inspect),
     ...Administration.make(names, words, transact, inspect),
     ...Retention.make(names, words, inspect),
+    ...Discard.make(names, words, {
+      lockGate: words.gate[0],
+      head: words.head,
+      transact: (conn, texts) => packet(conn, deletingInOrder, texts)
+    }),
     name: "postgres",
     sequenced: true,
     words,
@@ -217,11 +226,13 @@ export const make = (names: Names): PostgresDialect => {
         packet(conn, writing, [
           `SELECT 1 FROM ${names.gate} FOR UPDATE`,
           `INSERT INTO ${names.consumers} (ident, last_evt_id, exclusive)
-SELECT ${quote(ident)}, ${start(names, from)}, ${Number(exclusive)} ON CONFLICT (ident) DO NOTHING`,
-          `SELECT last_evt_id::text AS cursor_id FROM ${names.consumers} WHERE ident = ${quote(ident)}`,
+SELECT ${quote(ident)}, ${start(names, from)}, ${Number(exclusive)}${unlessDiscarded(names, from)}
+    ON CONFLICT (ident) DO NOTHING`,
+          `SELECT c.last_evt_id::text AS cursor_id, r.discarded_to::text
+  FROM ${names.retention} r LEFT JOIN ${names.consumers} c ON c.ident = ${quote(ident)}`,
           ...joining(names, ident)
         ]),
-        ([, , [row]]) => BigInt(row.cursor_id)
+        ([, , [row]]) => toRegistered(row)
       ),
 
     unregister: (conn, ident) =>
@@ -346,7 +357,9 @@ const bound = (names: Names, after: bigint, window: number): string => {
 /** The cursor that a registration starts with. */
 const start = (names: Names, from: Start): string => {
   const head = `(SELECT h.last_id FROM ${names.head} h)`
-  if (from === "beginning") return `coalesce((SELECT min(l.id) - 1 FROM ${names.log} l), ${head})`
+  if (from === "beginning") {
+    return `coalesce((SELECT min(l.id) - 1 FROM ${names.log} l WHERE l.id > ${discarded(names)}), ${head})`
+  }
   if (from === "end") return head
   return "after" in from
     ? `${from.after}`

@@ -16,6 +16,7 @@ import type { Dialect } from "./Dialect.js"
 import {
   alike,
   among,
+  discarded,
   leaseName,
   letterColumns,
   toClaim,
@@ -24,10 +25,13 @@ import {
   toLeases,
   toLook,
   toParams,
+  toRegistered,
   toStepped,
   toStored,
-  toValues
+  toValues,
+  unlessDiscarded
 } from "./Dialect.js"
+import * as Discard from "./discard.js"
 import { now } from "./migrations/sqlite.js"
 import * as Administration from "./administration.js"
 import { joining, leaving } from "./administration.js"
@@ -107,7 +111,9 @@ SELECT ${name}, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = $
     },
     start: (from) => start(names, head, from),
     exact: (expression) => expression,
-    upsert: (key) => `ON CONFLICT (${key}) DO UPDATE SET`
+    upsert: (key) => `ON CONFLICT (${key}) DO UPDATE SET`,
+    now,
+    least: (a, b) => `min(${a}, ${b})`
   }
 
   const inspect: Transact = (conn, texts) => Effect.forEach(texts, (text) => conn.execute(text, [], undefined))
@@ -117,6 +123,7 @@ SELECT ${name}, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = $
     ...Letters.make(names, words, transact, inspect),
     ...Administration.make(names, words, transact, inspect),
     ...Retention.make(names, words, inspect),
+    ...Discard.make(names, words, { lockGate: undefined, head, transact }),
     name: "sqlite",
     sequenced: false,
     words,
@@ -234,17 +241,18 @@ SELECT ${name}, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = $
         Effect.gen(function*() {
           yield* conn.execute(
             `INSERT OR IGNORE INTO ${names.consumers} (ident, last_evt_id, exclusive)
-SELECT ?, ${start(names, head, from)}, ?`,
+SELECT ?, ${start(names, head, from)}, ?${unlessDiscarded(names, from)}`,
             [ident, Number(exclusive)],
             undefined
           )
           yield* inspect(conn, joining(names, ident))
           const [row] = yield* conn.execute(
-            `SELECT CAST(last_evt_id AS TEXT) AS cursor_id FROM ${names.consumers} WHERE ident = ?`,
+            `SELECT CAST(c.last_evt_id AS TEXT) AS cursor_id, CAST(r.discarded_to AS TEXT) AS discarded_to
+  FROM ${names.retention} r LEFT JOIN ${names.consumers} c ON c.ident = ?`,
             [ident],
             undefined
           )
-          return BigInt(row.cursor_id)
+          return toRegistered(row)
         })
       ),
 
@@ -397,7 +405,9 @@ const bound = (names: Names, window: number): string => {
 
 /** The cursor that a registration starts with. */
 const start = (names: Names, head: string, from: Start): string => {
-  if (from === "beginning") return `coalesce((SELECT min(l.id) - 1 FROM ${names.log} l), ${head})`
+  if (from === "beginning") {
+    return `coalesce((SELECT min(l.id) - 1 FROM ${names.log} l WHERE l.id > ${discarded(names)}), ${head})`
+  }
   if (from === "end") return head
   return "after" in from
     ? `${from.after}`

@@ -8,6 +8,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import {
+  EventsDiscarded,
   ForeignTransaction,
   InsideTransaction,
   type InvalidOption,
@@ -120,7 +121,20 @@ export const make = (
       sequence: (limit) => run("sequence", database.reserved((conn) => dialect.sequence(conn, limit))),
       look,
       page: (options) => run("page", database.reading((conn) => dialect.page(conn, options))),
-      register: (registration) => run("register", database.reserved((conn) => dialect.register(conn, registration))),
+      register: (registration) =>
+        Effect.flatMap(
+          run("register", database.reserved((conn) => dialect.register(conn, registration))),
+          ({ cursor, discardedTo }) =>
+            cursor === undefined
+              ? Effect.fail(
+                new EventsDiscarded({
+                  consumer: registration.ident,
+                  after: (registration.from as { readonly after: bigint }).after,
+                  discardedTo
+                })
+              )
+              : Effect.succeed(cursor)
+        ),
       unregister: (ident) => run("unregister", database.reserved((conn) => dialect.unregister(conn, ident))),
       acknowledge: (ident, upTo) =>
         run("acknowledge", database.reserved((conn) => dialect.acknowledge(conn, ident, upTo))),
@@ -151,6 +165,7 @@ export const make = (
       generations: run("generations", database.reading(dialect.generations)),
       retention: run("retention", database.reading(dialect.retention)),
       sums: (from, to) => run("sums", database.reading((conn) => dialect.sums(conn, from, to))),
+      discard: (discard) => run("discard", database.reserved((conn) => dialect.discard(conn, discard))),
       owns: (sql) => Effect.mapError(database.owns(sql), storeError("owns")),
       hint,
       changes: dialect.changes === undefined || options.reader === undefined

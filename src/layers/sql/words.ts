@@ -19,9 +19,13 @@ export interface Words {
   /** Milliseconds since 1970 as a time. */
   readonly time: (millis: string) => string
   readonly clock: string
+  /** The same as a number, milliseconds since 1970. */
+  readonly now: string
   readonly concat: (...texts: ReadonlyArray<string>) => string
   /** The larger of two numbers. */
   readonly greatest: (a: string, b: string) => string
+  /** The smaller of two numbers. */
+  readonly least: (a: string, b: string) => string
   /** What locks the rows of a SELECT. */
   readonly locking: string
   /** A text as something that is equal only to itself. */
