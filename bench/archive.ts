@@ -5,7 +5,7 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
-import { Archive } from "../src/index.js"
+import { EventStream } from "../src/index.js"
 import { createDatabase } from "../test/support/backends.js"
 import { fill } from "./drain.js"
 import { compare, type Figure } from "./harness.js"
@@ -35,13 +35,16 @@ export const archive = async (subject: Subject, quick: boolean): Promise<Readonl
   const scope = await Effect.runPromise(Scope.make())
   const open = () =>
     subject.run(Scope.extend(
-      Archive.make({ history: { client: history.client(), prefix: `r${++runs}_`, migrate: "auto" }, sequencer: "off" }),
+      EventStream.make({
+        history: { client: history.client(), prefix: `r${++runs}_`, migrate: "auto" },
+        sequencer: "off"
+      }),
       scope
     ))
-  const ours = (limit: number, opened: Array<Archive.Service>) => () =>
+  const ours = (limit: number, opened: Array<EventStream.Service>) => () =>
     subject.run(Effect.gen(function*() {
       const { archiver, poller } = opened.pop()!
-      const { archived } = yield* archiver.once({ limit })
+      const { archived } = yield* archiver!.once({ limit })
       yield* poller.unregister("ARCHIVER")
       return archived
     }))
@@ -75,7 +78,7 @@ export const archive = async (subject: Subject, quick: boolean): Promise<Readonl
     const figures: Array<Figure> = []
     const rounds = quick ? 3 : 5
     for (const limit of [100, 300, 1000]) {
-      const opened: Array<Archive.Service> = []
+      const opened: Array<EventStream.Service> = []
       while (opened.length < rounds + 1) opened.push(await open())
       figures.push(
         ...await compare({

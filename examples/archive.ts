@@ -3,14 +3,14 @@
  * and key.
  */
 import { Effect, Layer, Schema, Stream } from "effect"
-import { Archive, Archiver, EventType, Generator, History } from "effect-eventstream"
+import { Archiver, EventType, Generator, History } from "effect-eventstream"
 import * as Sqlite from "effect-eventstream/sqlite"
 
 const Paid = EventType.make("PAID", Schema.Struct({ order: Schema.Int, cents: Schema.Int }), {
   key: ({ order }) => `order-${order}`
 })
 
-const Events = Archive.layer({
+const Events = Sqlite.layer({
   migrate: "auto",
   // built for the history alone; any SqlClient of any of the databases will do
   history: { client: Sqlite.client("warehouse.db") }

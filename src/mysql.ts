@@ -42,4 +42,6 @@ export const client = (
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options?: EventStream.Options): ReturnType<typeof EventStream.layer> => EventStream.layer(options)
+export const layer = <O extends EventStream.Options = {}>(
+  options?: O
+): Layer.Layer<EventStream.ServicesOf<O>, EventStream.OpenError, SqlClient.SqlClient> => EventStream.layer(options)

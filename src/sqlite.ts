@@ -56,5 +56,7 @@ const reader = (filename: string): Layer.Layer<SqlClient.SqlClient, unknown> =>
  * @since 0.1.0
  * @category layers
  */
-export const layer = (layerOptions?: EventStream.Options) =>
-  Layer.unwrapEffect(Effect.map(options(layerOptions), EventStream.layer))
+export const layer = <O extends EventStream.Options = {}>(
+  layerOptions?: O
+): Layer.Layer<EventStream.ServicesOf<O>, EventStream.OpenError, SqliteClient.SqliteClient | SqlClient.SqlClient> =>
+  Layer.unwrapEffect(Effect.map(options(layerOptions), (options) => EventStream.layer(options as O)))

@@ -5,10 +5,10 @@ import * as Either from "effect/Either"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import { describe, expect, it } from "vitest"
-import { type Archive, Generator, type HistoryStore } from "../src/index.js"
+import { Generator, type HistoryStore } from "../src/index.js"
 import { make as makeArchiver } from "../src/layers/Archiver.js"
 import { sumsOf } from "../src/layers/archive/sums.js"
-import { Any, archiving, both, opened, Other, type Places, rowsOf } from "./support/archive.js"
+import { Any, type Archive, archiving, both, opened, Other, type Places, rowsOf } from "./support/archive.js"
 import { type Backend, backends } from "./support/backends.js"
 import { withDatabase } from "./support/suite.js"
 
@@ -29,7 +29,7 @@ const odd = [
 let prefixes = 0
 const fresh = () => `a${++prefixes}_`
 
-const add = (service: Archive.Service, list: ReturnType<typeof events>) => service.generator.addAll(list)
+const add = (service: Archive, list: ReturnType<typeof events>) => service.generator.addAll(list)
 
 const mismatch = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.map(Effect.either(effect), (result) => Either.isLeft(result) ? result.left as any : undefined)
@@ -112,7 +112,7 @@ describe.each(available)("The archiver from %s to %s", (a, h) => {
       Effect.gen(function*() {
         const second = yield* opened(where)
         const log: Array<string> = []
-        const start = (name: string, service: Archive.Service) =>
+        const start = (name: string, service: Archive) =>
           Effect.fork(Stream.runForEach(service.archiver.progress({ limit: 10 }), () =>
             Effect.sync(() => {
               log.push(name)

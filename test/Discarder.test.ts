@@ -249,7 +249,15 @@ onEach("Discarder", ({ backend, db, prefix, run }) => {
         expect(JSON.parse(audit.detail)).toEqual({ cursor: "2", since: new Date(hourAgo).toISOString() })
         expect(yield* query((t) => `SELECT COUNT(*) AS n FROM ${t("dead_letters")}`)).toEqual([dead])
         yield* poller.unregister("ARCHIVER")
-        expect(yield* discarder.once(now)).toMatchObject({ deleted: 1, discardedTo: 3n })
+        // what it had not archived stays
+        expect(yield* discarder.once(now)).toMatchObject({
+          deleted: 0,
+          heldBack: [{ _tag: "Archive", archivedTo: 2n }]
+        })
+        expect(yield* discarder.once({ ...now, requireArchived: "never" })).toMatchObject({
+          deleted: 1,
+          discardedTo: 3n
+        })
         expect((yield* ids)[0]).toBe(4)
       })))
 

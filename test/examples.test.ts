@@ -32,15 +32,22 @@ describe("Examples", () => {
     expect(blocks.length).toBe(1)
   })
 
-  // docs/NAME.md shows the files of examples/NAME, which examples/NAME/main.ts runs
+  // docs/NAME.md shows the files of examples/NAME, which examples/NAME/main.ts runs, or programs of examples/
   const pages = Fs.readdirSync(Path.join(root, "docs")).filter((name) => name.endsWith(".md"))
   it.each(pages)("every block of docs/%s is a file that its program runs", (page) => {
     const folder = Path.join(root, "examples", page.slice(0, -".md".length))
+    const text = Fs.readFileSync(Path.join(root, "docs", page), "utf8")
+    const blocks = [...text.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code!)
+    if (!Fs.existsSync(folder)) {
+      const programs = Fs.readdirSync(Path.dirname(folder)).filter((name) => name.endsWith(".ts"))
+      const texts = programs.map((name) => Fs.readFileSync(Path.join(root, "examples", name), "utf8"))
+      for (const block of blocks) expect(texts).toContain(block)
+      return
+    }
     const read = (name: string) => Fs.readFileSync(Path.join(folder, name), "utf8")
     const files = Fs.readdirSync(folder).filter((name) => name !== "main.ts")
     const names = new Map(files.map((name) => [read(name), name]))
-    const text = Fs.readFileSync(Path.join(root, "docs", page), "utf8")
-    const shown = [...text.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => names.get(code!) ?? code)
+    const shown = blocks.map((code) => names.get(code) ?? code)
     expect(shown.sort()).toEqual(files.sort())
     for (const name of files) expect(read("main.ts")).toContain(`from "./${name.replace(/ts$/, "js")}"`)
   })

@@ -2,9 +2,11 @@
  * The archiver between a stream and a history: a consumer whose handler writes each batch into the history, compares both
  * sides, and then acknowledges. It is killed between those two at worst: the batch comes again, and changes nothing.
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { InvalidOption } from "../EventStreamError.js"
 import { finishingSoon } from "../internal/finishing.js"
@@ -17,6 +19,7 @@ import type { Source } from "./archive/source.js"
 import * as Verify from "./archive/verify.js"
 import * as Write from "./archive/write.js"
 import { reconnecting } from "./reader.js"
+import { detached } from "./sql/Database.js"
 
 const defaults = { limit: 1000 }
 /** The end of the log is read again after so many milliseconds. */
@@ -138,3 +141,13 @@ export const make = (source: Source, history: HistoryStore): Service => {
     verify: source.outside("verify", Verify.make(source, history))
   }
 }
+
+/** Runs in the background until the scope closes. What it cannot go on after is said, and then it rests. */
+export const background = (
+  archiver: Service,
+  options: Options
+): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.asVoid(Effect.forkScoped(detached(
+    Effect.catchAllCause(archiver.run(options), (cause) =>
+      Cause.isInterruptedOnly(cause) ? Effect.void : Effect.logError("The archiver has stopped", cause))
+  )))

@@ -61,8 +61,11 @@ const within = (option: string, value: number, least: number, most: number): Eit
     ? Either.right(value)
     : Either.left(new InvalidOption({ option, value: String(value), expected: `an integer from ${least} to ${most}` }))
 
-const settingsOf = (options: Options): Either.Either<Settings, InvalidOption> =>
+const settingsOf = (given: Options, archive: Archive): Either.Either<Settings, InvalidOption> =>
   Either.gen(function*() {
+    const options = archive === "history" && (given.requireArchived ?? "auto") === "auto"
+      ? { ...given, requireArchived: "always" as const }
+      : given
     const { requireArchived = "auto", retain, stale = "warn" } = options
     if (!["auto", "always", "never"].includes(requireArchived)) {
       return yield* Either.left(
@@ -221,12 +224,15 @@ const forever = (store: EventStore, settings: Settings, options: Options): Effec
     )
   })
 
-export const make = (store: EventStore): Service => {
+/** With a history nothing goes that is not in it, also before its archiver has registered. */
+export type Archive = "history" | "none"
+
+export const make = (store: EventStore, archive: Archive): Service => {
   const run: Service["run"] = (options = {}) =>
     Effect.catchTag(
       store.outside(
         "Discarder.run",
-        Effect.flatMap(settingsOf(options), (settings) => forever(store, settings, options))
+        Effect.flatMap(settingsOf(options, archive), (settings) => forever(store, settings, options))
       ),
       // a foreign connection around the caller could not say whose it is: asked again
       "StoreError",
@@ -234,7 +240,10 @@ export const make = (store: EventStore): Service => {
     )
   return {
     once: (options = {}) =>
-      store.outside("Discarder.once", Effect.flatMap(settingsOf(options), (settings) => discard(store, settings))),
+      store.outside(
+        "Discarder.once",
+        Effect.flatMap(settingsOf(options, archive), (settings) => discard(store, settings))
+      ),
     run
   }
 }
@@ -242,6 +251,10 @@ export const make = (store: EventStore): Service => {
 /** Runs in the background until the scope closes. Survives every failure of the database. */
 export const background = (
   store: EventStore,
-  options: Options = {}
+  options: Options,
+  archive: Archive
 ): Effect.Effect<void, InvalidOption, Scope.Scope> =>
-  Effect.flatMap(settingsOf(options), (settings) => Effect.asVoid(Effect.forkScoped(forever(store, settings, options))))
+  Effect.flatMap(
+    settingsOf(options, archive),
+    (settings) => Effect.asVoid(Effect.forkScoped(forever(store, settings, options)))
+  )

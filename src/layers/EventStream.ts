@@ -9,6 +9,8 @@
  */
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
+import type { ConfigError } from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -16,23 +18,29 @@ import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { InvalidOption, type SchemaMismatch, StoreError, type UnsupportedDatabase } from "../EventStreamError.js"
+import * as ArchiverService from "../services/Archiver.js"
 import * as ConsumersService from "../services/Consumers.js"
 import * as DiscarderService from "../services/Discarder.js"
 import type { Service as EventStore } from "../services/EventStore.js"
 import * as GeneratorService from "../services/Generator.js"
+import * as HistoryService from "../services/History.js"
+import type { Service as HistoryStore } from "../services/HistoryStore.js"
 import * as PollerService from "../services/Poller.js"
 import * as PusherService from "../services/Pusher.js"
 import * as SequencerService from "../services/Sequencer.js"
 import { local, type Source } from "./archive/source.js"
+import * as Archiver from "./Archiver.js"
 import * as Consumers from "./Consumers.js"
 import * as Discarder from "./Discarder.js"
 import * as Generator from "./Generator.js"
+import * as History from "./History.js"
 import * as Poller from "./Poller.js"
 import * as Pusher from "./Pusher.js"
 import * as Reader from "./reader.js"
 import * as Sequencer from "./Sequencer.js"
 import * as Store from "./sql/store.js"
 import * as WakeUps from "./wakeUps.js"
+import * as Shutdown from "../streams/Shutdown.js"
 
 /**
  * @since 0.1.0
@@ -55,6 +63,20 @@ export interface Options {
     /** The pauses while nothing is to do. Default: 2 ms doubling to 1 s. */
     readonly idle?: Schedule.Schedule<unknown, unknown> | undefined
   } | undefined
+  /**
+   * Where archived events go: a database with a client of its own, never the one in the context. `prefix` and `migrate` are
+   * the stream's unless they are said. Gives the services `Archiver` and `History`.
+   */
+  readonly history?: History.Options | undefined
+  /** Archives in the background, or stands by while another process does: `{}` with a `history`. Default: off. */
+  readonly archiver?: "off" | ArchiverService.Options | undefined
+  /** Discards in the background: `{}`. Default: off. */
+  readonly discarder?: "off" | DiscarderService.Options | undefined
+  /**
+   * How long the end of the layer waits for receivers to finish the batch that they have in hand; no new one is begun.
+   * Default 10 seconds.
+   */
+  readonly shutdownTimeout?: Duration.DurationInput | undefined
   /** Delivery to subscribers. */
   readonly pusher?: {
     /** The pauses while nothing is new. Default: 2 ms doubling to 1 s. */
@@ -98,6 +120,9 @@ export interface Service {
   readonly sequencer: SequencerService.Service
   readonly consumers: ConsumersService.Service
   readonly discarder: DiscarderService.Service
+  /** Undefined without the option `history`. */
+  readonly archiver: ArchiverService.Service | undefined
+  readonly history: HistoryService.Service | undefined
 }
 
 /**
@@ -108,7 +133,7 @@ export interface Service {
  */
 export type OpenError = StoreError | SchemaMismatch | UnsupportedDatabase | InvalidOption
 
-const defaults = { prefix: "evt_", maxDataBytes: 65_000 }
+const defaults = { prefix: "evt_", maxDataBytes: 65_000, shutdownTimeout: Duration.seconds(10) }
 const mostDataBytes = 4 * 1024 * 1024
 
 const open = (options: Options) => ({
@@ -129,18 +154,26 @@ export const make = (
   Effect.map(opened(options), ({ service }) => service)
 
 /**
- * The same, with what the archiver reads.
+ * The same, with what the archiver stands between.
  *
  * @internal
  */
 export const opened = (
   options: Options = {}
 ): Effect.Effect<
-  { readonly service: Service; readonly source: Source },
+  { readonly service: Service; readonly source: Source; readonly historyStore: HistoryStore | undefined },
   OpenError,
   SqlClient.SqlClient | Scope.Scope
 > =>
   Effect.gen(function*() {
+    const archiving = options.archiver ?? "off"
+    if (archiving !== "off" && options.history === undefined) {
+      return yield* new InvalidOption({
+        option: "archiver",
+        value: "on",
+        expected: "off without a history: say where archived events go (history)"
+      })
+    }
     const maxDataBytes = options.maxDataBytes ?? defaults.maxDataBytes
     if (!Number.isInteger(maxDataBytes) || maxDataBytes < 1 || maxDataBytes > mostDataBytes) {
       return yield* new InvalidOption({
@@ -165,19 +198,35 @@ export const opened = (
     const looks = options.sequencer === "off"
       ? undefined
       : yield* Sequencer.background(store, options.sequencer?.idle)
+    const archive = options.history === undefined ? undefined : yield* History.make({
+      ...options.history,
+      prefix: options.history.prefix ?? options.prefix,
+      migrate: options.history.migrate ?? options.migrate
+    })
+    const shutdown = yield* Shutdown.make
     const reader = Reader.make(store, { maxDataBytes })
     const poller = Poller.make(store, reader)
-    const pusher = yield* Pusher.make(store, reader, poller, { idle: options.pusher?.idle, ttl, looks })
+    const pusher = yield* Pusher.make(store, reader, poller, { idle: options.pusher?.idle, ttl, looks, shutdown })
+    const source = local(store, reader, pusher)
+    const archiver = archive === undefined ? undefined : Archiver.make(source, archive.store)
     const service: Service = {
       stream: store.stream,
       generator: yield* Generator.make(store, { maxDataBytes }),
       poller,
       pusher,
       sequencer: Sequencer.make(store),
-      consumers: Consumers.make(store, reader, undefined),
-      discarder: Discarder.make(store)
+      consumers: Consumers.make(store, reader, archive?.store),
+      discarder: Discarder.make(store, archive === undefined ? "none" : "history"),
+      archiver,
+      history: archive?.history
     }
-    return { service, source: local(store, reader, pusher) }
+    if (archiver !== undefined && archiving !== "off") yield* Archiver.background(archiver, archiving)
+    if (options.discarder !== undefined && options.discarder !== "off") {
+      yield* Discarder.background(store, options.discarder, archive === undefined ? "none" : "history")
+    }
+    // the last one that is added is the first one that runs
+    yield* Effect.addFinalizer(() => shutdown.end(options.shutdownTimeout ?? defaults.shutdownTimeout))
+    return { service, source, historyStore: archive?.store }
   })
 
 /** Built apart, or it would be shared with, or take the place of, the client in the context. */
@@ -192,19 +241,21 @@ const buildReader = (reader: Layer.Layer<SqlClient.SqlClient, unknown>) =>
   )
 
 /**
- * Creates or updates the tables of a stream: what a deployment runs with a role that may do so. Can be run any number
+ * Creates or updates the tables of a stream, and of its history: what a deployment runs with a role that may do so. Can be run any number
  * of times, by several processes at once.
  *
  * @since 0.1.0
  * @category migrations
  */
 export const migrate = (
-  options: Pick<Options, "prefix" | "schema"> = {}
+  options: Pick<Options, "prefix" | "schema" | "history"> = {}
 ): Effect.Effect<void, OpenError, SqlClient.SqlClient> =>
-  Effect.flatMap(
-    SqlClient.SqlClient,
-    (sql) => Effect.asVoid(Store.make({ ...open(options), migrate: "auto", sql, reader: undefined }))
-  )
+  Effect.gen(function*() {
+    const sql = yield* SqlClient.SqlClient
+    yield* Store.make({ ...open(options), migrate: "auto", sql, reader: undefined })
+    if (options.history === undefined) return
+    yield* History.migrate({ ...options.history, prefix: options.history.prefix ?? options.prefix })
+  })
 
 /**
  * The Tags of the default stream.
@@ -221,32 +272,55 @@ export type Services =
   | DiscarderService.Discarder
 
 /**
- * The default stream: `Generator`, `Poller`, `Pusher`, `Sequencer`, `Consumers` and `Discarder` on the `SqlClient` in the context.
+ * What a layer with these options provides: with a `history` also `Archiver` and `History`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ServicesOf<O> =
+  | Services
+  | (O extends { readonly history: History.Options } ? ArchiverService.Archiver | HistoryService.History : never)
+
+/**
+ * The default stream on the `SqlClient` in the context: all its services as Tags.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer = (
-  options?: Options
-): Layer.Layer<
-  Services,
-  OpenError,
-  SqlClient.SqlClient
-> => Layer.scopedContext(Effect.map(make(options), contextOf))
+export const layer = <O extends Options = {}>(
+  options?: O
+): Layer.Layer<ServicesOf<O>, OpenError, SqlClient.SqlClient> =>
+  Layer.scopedContext(Effect.map(make(options), (service) => contextOf(service) as Context.Context<ServicesOf<O>>))
 
-/**
- * @internal
- */
-export const contextOf = (
-  { consumers, discarder, generator, poller, pusher, sequencer }: Service
-): Context.Context<Services> =>
-  Context.make(GeneratorService.Generator, generator).pipe(
+const contextOf = (
+  { archiver, consumers, discarder, generator, history, poller, pusher, sequencer }: Service
+): Context.Context<Services> => {
+  let context: Context.Context<any> = Context.make(GeneratorService.Generator, generator).pipe(
     Context.add(PollerService.Poller, poller),
     Context.add(PusherService.Pusher, pusher),
     Context.add(SequencerService.Sequencer, sequencer),
     Context.add(ConsumersService.Consumers, consumers),
     Context.add(DiscarderService.Discarder, discarder)
   )
+  if (archiver !== undefined) context = Context.add(context, ArchiverService.Archiver, archiver)
+  if (history !== undefined) context = Context.add(context, HistoryService.History, history)
+  return context
+}
+
+/**
+ * The same from Effect `Config`: `migrate`, `prefix` and so on may each come from the environment.
+ *
+ * ```ts
+ * EventStream.layerConfig({ prefix: Config.string("EVT_PREFIX"), migrate: Config.succeed("auto") })
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = <O extends Options>(
+  config: Config.Config.Wrap<O>
+): Layer.Layer<ServicesOf<O>, OpenError | ConfigError, SqlClient.SqlClient> =>
+  Layer.unwrapEffect(Effect.map(Config.unwrap(config), (options) => layer<O>(options)))
 
 /**
  * A stream with a name of its own, where one process has several:

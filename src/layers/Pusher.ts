@@ -18,6 +18,7 @@ import type { Service as Poller } from "../services/Poller.js"
 import { type AckError, Gap, type Service, type SubscribeError, type SubscribeOptions } from "../services/Pusher.js"
 import * as Idle from "../streams/Idle.js"
 import * as Leases from "../streams/Leases.js"
+import type { Shutdown } from "../streams/Shutdown.js"
 import * as Tail from "../streams/Tail.js"
 import {
   filterOf,
@@ -51,6 +52,7 @@ const silentMillis = 1000
 export interface Options {
   readonly idle: Schedule.Schedule<unknown, unknown> | undefined
   readonly ttl: Duration.Duration
+  readonly shutdown: Shutdown
   /** Of the sequencer that runs in the background of this process. */
   readonly looks: Looks | undefined
 }
@@ -110,7 +112,7 @@ export const make = (
      * background sequencer has seen since the tail asked last is not asked again. One that fails, hangs or sleeps longer
      * than the tail does not answer in time, and the tail sequences by itself.
      */
-    const { looks } = options
+    const { looks, shutdown } = options
     let seen = 0
     looks?.onGrown(idle.hint)
     const head = Effect.suspend(() => {
@@ -157,7 +159,9 @@ export const make = (
         const retry = reconnecting(options.reconnect)
         if (options.register !== undefined) yield* retry(poller.register(consumer, options.register))
         const owner = randomUUID()
-        const held = yield* retry(leases.hold({ ident, owner }, options.whenBusy ?? "wait")).pipe(
+        const held = yield* shutdown.unlessEnding(
+          retry(leases.hold({ ident, owner }, options.whenBusy ?? "wait"))
+        ).pipe(
           Effect.mapError((refusal): SubscribeError =>
             refusal._tag === "Busy"
               ? new ConsumerBusy({ consumer: ident, owner: refusal.owner, expiresIn: refusal.expiresIn })
@@ -166,6 +170,7 @@ export const make = (
               : refusal
           )
         )
+        yield* shutdown.join
         const { cursor, epoch } = held.claim
         // without a window, for which the database would read thousands of rows: most never need a page of their own
         const first = yield* retry(store.look({ ident, after: 0n, window: 0 }))
@@ -220,7 +225,7 @@ export const make = (
             : Effect.fail(result === "fenced" ? fenced() : new NotRegistered({ consumer: ident }))
         return {
           ident,
-          next: retry(next),
+          next: shutdown.unlessEnding(retry(next)),
           decode: (page) => toBatch(page, selection),
           step: (upTo, deadLetters = []) =>
             Effect.suspend(() => {

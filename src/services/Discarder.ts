@@ -27,7 +27,7 @@ export interface Options {
     readonly for?: Duration.DurationInput | undefined
     readonly events?: number | undefined
   } | undefined
-  /** Whether only what is in the history may be deleted. `auto` (default): if an archiver has ever registered. */
+  /** Whether only what is in the history may be deleted. `auto` (default): if an archiver has ever registered, or the layer has a history. */
   readonly requireArchived?: "auto" | "always" | "never" | undefined
   /**
    * What becomes of a consumer that does not read any more: `warn` (default) says it; with `evictAfter` one that has not

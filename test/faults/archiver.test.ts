@@ -4,8 +4,8 @@ import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import { fileURLToPath } from "node:url"
 import { describe, expect, it } from "vitest"
-import { type Archive, Generator } from "../../src/index.js"
-import { Any, archiving, both, type Places } from "../support/archive.js"
+import { Generator } from "../../src/index.js"
+import { Any, type Archive, archiving, both, type Places } from "../support/archive.js"
 import { type Backend, backends } from "../support/backends.js"
 import { spawnTs } from "../support/child.js"
 import { startProxy } from "../support/proxy.js"
@@ -37,7 +37,7 @@ describe.each(available)("The archiver from %s to %s", (a, h) => {
   })
 
   /** Adds events in batches of 50. */
-  const flow = ({ generator }: Archive.Service, count: number) =>
+  const flow = ({ generator }: Archive, count: number) =>
     Effect.gen(function*() {
       for (let n = 0; n < count; n += 50) {
         yield* generator.addAll(

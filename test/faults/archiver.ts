@@ -3,7 +3,7 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
-import { Archive } from "../../src/index.js"
+import { EventStream } from "../../src/index.js"
 import * as Mysql from "../../src/mysql.js"
 import * as Pg from "../../src/pg.js"
 import * as Sqlite from "../../src/sqlite.js"
@@ -15,14 +15,14 @@ const clientOf = (url: string): Layer.Layer<SqlClient.SqlClient, unknown> =>
   url.startsWith("postgres") ? Pg.client(url) : url.startsWith("mysql") ? Mysql.client(url) : Sqlite.client(url)
 
 const main = Effect.gen(function*() {
-  const { archiver } = yield* Archive.make({
+  const { archiver } = yield* EventStream.make({
     prefix,
     pusher: { leaseTtl: "1 second" },
     history: { client: clientOf(history) }
   })
   say("ready")
   yield* Stream.runForEach(
-    archiver.progress({ limit: 50 }),
+    archiver!.progress({ limit: 50 }),
     ({ archived, upTo }) => Effect.sync(() => say({ archived, upTo: String(upTo) }))
   )
 })

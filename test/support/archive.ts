@@ -2,7 +2,10 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import { Archive, EventType } from "../../src/index.js"
+import { type Archiver, type EventStream, EventType, type History } from "../../src/index.js"
+import type { Source } from "../../src/layers/archive/source.js"
+import { opened as openStream } from "../../src/layers/EventStream.js"
+import type { Service as HistoryStore } from "../../src/services/HistoryStore.js"
 import * as Sqlite from "../../src/sqlite.js"
 import * as Schema from "effect/Schema"
 import type { ClientOptions, TestDatabase } from "./backends.js"
@@ -10,27 +13,39 @@ import type { ClientOptions, TestDatabase } from "./backends.js"
 export const Any = EventType.make("ANY", Schema.Unknown)
 export const Other = EventType.make("OTHER", Schema.Unknown)
 
+/** Both, and what the archiver stands between. */
+export interface Archive extends EventStream.Service {
+  readonly archiver: Archiver.Service
+  readonly history: History.Service
+  readonly historyStore: HistoryStore
+  readonly source: Source
+}
+
 export interface Places {
   readonly active: TestDatabase
   readonly history: TestDatabase
   readonly prefix: string
-  readonly options?: Partial<Archive.Options> | undefined
+  readonly options?: EventStream.Options | undefined
   readonly clients?: { readonly active?: ClientOptions; readonly history?: ClientOptions } | undefined
 }
 
 /** Opens both, on clients of their own. */
-export const opened = (places: Places): Effect.Effect<Archive.Service, unknown, SqlClient.SqlClient | Scope.Scope> => {
+export const opened = (places: Places): Effect.Effect<Archive, unknown, SqlClient.SqlClient | Scope.Scope> => {
   const options = { migrate: "auto", prefix: places.prefix, ...places.options } as const
   const withReader = places.active.backend === "sqlite" ? Sqlite.options(options) : Effect.succeed(options)
   return Effect.flatMap(
     withReader as Effect.Effect<typeof options>,
-    (options) => Archive.make({ ...options, history: { client: places.history.client(places.clients?.history) } })
+    (options) =>
+      Effect.map(
+        openStream({ ...options, history: { client: places.history.client(places.clients?.history) } }),
+        ({ historyStore, service, source }) => ({ ...service, historyStore, source }) as Archive
+      )
   )
 }
 
 export const archiving = <A, E>(
   places: Places,
-  f: (service: Archive.Service) => Effect.Effect<A, E, SqlClient.SqlClient | Scope.Scope>
+  f: (service: Archive) => Effect.Effect<A, E, SqlClient.SqlClient | Scope.Scope>
 ): Promise<A> =>
   Effect.runPromise(
     Effect.scoped(Effect.flatMap(opened(places), f)).pipe(

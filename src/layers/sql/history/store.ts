@@ -40,7 +40,7 @@ export const make = (
       migrate: options.migrate,
       prefix: `${options.prefix}history`,
       expected: Migrations.expected,
-      migration: "History.migrate"
+      migration: "EventStream.migrate({ history })"
     })
     const statements = Statements.make(dialectOf(found), names)
 
