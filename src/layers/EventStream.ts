@@ -18,12 +18,14 @@ import * as Scope from "effect/Scope"
 import { InvalidOption, type SchemaMismatch, StoreError, type UnsupportedDatabase } from "../EventStreamError.js"
 import * as ConsumersService from "../services/Consumers.js"
 import type { Service as EventStore } from "../services/EventStore.js"
+import * as HealthService from "../services/Health.js"
 import * as GeneratorService from "../services/Generator.js"
 import * as PollerService from "../services/Poller.js"
 import * as PusherService from "../services/Pusher.js"
 import * as SequencerService from "../services/Sequencer.js"
 import * as Consumers from "./Consumers.js"
 import * as Generator from "./Generator.js"
+import * as Health from "./Health.js"
 import * as Poller from "./Poller.js"
 import * as Pusher from "./Pusher.js"
 import * as Reader from "./reader.js"
@@ -94,6 +96,7 @@ export interface Service {
   readonly pusher: PusherService.Service
   readonly sequencer: SequencerService.Service
   readonly consumers: ConsumersService.Service
+  readonly health: HealthService.Service
 }
 
 /**
@@ -153,7 +156,8 @@ export const make = (
       poller,
       pusher: yield* Pusher.make(store, reader, poller, { idle: options.pusher?.idle, ttl }),
       sequencer: Sequencer.make(store),
-      consumers: Consumers.make(store, reader, undefined)
+      consumers: Consumers.make(store, reader, undefined),
+      health: Health.make(store, { history: undefined })
     }
   })
 
@@ -195,9 +199,10 @@ export type Services =
   | PusherService.Pusher
   | SequencerService.Sequencer
   | ConsumersService.Consumers
+  | HealthService.Health
 
 /**
- * The default stream: `Generator`, `Poller`, `Pusher`, `Sequencer` and `Consumers` on the `SqlClient` in the context.
+ * The default stream: `Generator`, `Poller`, `Pusher`, `Sequencer`, `Consumers` and `Health` on the `SqlClient` in the context.
  *
  * @since 0.1.0
  * @category layers
@@ -210,12 +215,13 @@ export const layer = (
   SqlClient.SqlClient
 > =>
   Layer.scopedContext(
-    Effect.map(make(options), ({ consumers, generator, poller, pusher, sequencer }) =>
+    Effect.map(make(options), ({ consumers, generator, health, poller, pusher, sequencer }) =>
       Context.make(GeneratorService.Generator, generator).pipe(
         Context.add(PollerService.Poller, poller),
         Context.add(PusherService.Pusher, pusher),
         Context.add(SequencerService.Sequencer, sequencer),
-        Context.add(ConsumersService.Consumers, consumers)
+        Context.add(ConsumersService.Consumers, consumers),
+        Context.add(HealthService.Health, health)
       ))
   )
 

@@ -25,6 +25,7 @@ import type {
 import type { AdministrationStatements } from "./administration.js"
 import type { LetterStatements } from "./letters.js"
 import type { RetentionStatements } from "./retention.js"
+import type { VitalsStatements } from "./vitals.js"
 
 type Run<A> = Effect.Effect<A, SqlError>
 
@@ -38,7 +39,7 @@ export interface Emitted {
 /** Where events are that were looked for by uid: an id if sequenced, null if committed and waiting in the queue. */
 export type Found = ReadonlyMap<string, EventId | null>
 
-export interface Dialect extends LetterStatements, RetentionStatements, AdministrationStatements {
+export interface Dialect extends LetterStatements, RetentionStatements, AdministrationStatements, VitalsStatements {
   readonly name: "postgres" | "mysql" | "sqlite"
   /** False where the write lock gives ids in commit order by itself. */
   readonly sequenced: boolean

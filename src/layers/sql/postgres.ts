@@ -13,7 +13,9 @@ import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 import { packet } from "./packet.js"
 import * as Retention from "./retention.js"
+import * as Settings from "./settings.js"
 import { stepAlone, stepWithin } from "./step.js"
+import * as Vitals from "./vitals.js"
 import type { Transact, Words } from "./words.js"
 
 /** Independent of standard_conforming_strings: with a backslash in it the literal says so itself. */
@@ -72,6 +74,7 @@ export const make = (names: Names): Dialect => {
     ...Letters.make(names, words, transact),
     ...Administration.make(names, words, transact, inspect),
     ...Retention.make(names, words, inspect),
+    ...Vitals.make(names, words, inspect, Settings.postgres(names.of("queue_raw_id_seq"), quote)),
     name: "postgres",
     sequenced: true,
 

@@ -31,6 +31,8 @@ import { joining, leaving } from "./administration.js"
 import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 import * as Retention from "./retention.js"
+import * as Settings from "./settings.js"
+import * as Vitals from "./vitals.js"
 import type { Transact, Words } from "./words.js"
 
 /** A backslash is nothing special here. */
@@ -105,11 +107,8 @@ SELECT ${name}, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = $
   return {
     ...Letters.make(names, words, transact),
     ...Administration.make(names, words, transact, inspect),
-    ...Retention.make(
-      names,
-      words,
-      (conn, texts) => Effect.forEach(texts, (text) => conn.execute(text, [], undefined))
-    ),
+    ...Retention.make(names, words, inspect),
+    ...Vitals.make(names, words, inspect, Settings.sqlite),
     name: "sqlite",
     sequenced: false,
 
