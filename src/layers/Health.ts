@@ -34,7 +34,7 @@ const answered = (operation: string) => <A, E>(effect: Effect.Effect<A, E>): Eff
 
 export const make = (
   store: EventStore,
-  options: { readonly history?: HistoryStore | undefined } = {}
+  options: { readonly history?: Pick<HistoryStore, "last"> | undefined } = {}
 ): Service => {
   const { history } = options
   const vitalsNow = answered("vitals")(store.vitals)
@@ -77,7 +77,7 @@ export const make = (
       }
     })
 
-  const archived = ({ generation }: Looked, { last }: HistoryStore): Effect.Effect<Diagnosis.Archived> =>
+  const archived = ({ generation }: Looked, { last }: Pick<HistoryStore, "last">): Effect.Effect<Diagnosis.Archived> =>
     answered("history")(Effect.all({ last: last(), ofGeneration: last(generation) })).pipe(
       Effect.map((read) => ({ _tag: "Read" as const, ...read })),
       Effect.catchAll(({ message }) => Effect.succeed({ _tag: "Unreachable" as const, why: message }))

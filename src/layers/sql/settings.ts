@@ -60,7 +60,7 @@ export const postgres = (sequence: string, quote: Quote): Server => ({
   ]
 })
 
-/** What one event of the largest size takes as a hexadecimal literal, and the statement around it. */
+/** An event of the largest size (4 MiB), every character escaped, and as much again for what is sent with it. */
 const leastPacket = 16 * 1024 * 1024
 
 const variables = [
