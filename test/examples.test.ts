@@ -101,6 +101,14 @@ describe("Examples", () => {
       /booked 1 for alan[^]*booked 3 for alan[^]*booked 5 for alan/,
       /alan[^}]*balance[^}]*: 9\b/
     ]],
+    ["operations", [
+      /behind: local:ARCHIVER 0, local:BOOKS 1/,
+      /3 discarded"? .*held back by local:BOOKS/s,
+      /again:"? .*4/s,
+      /erased: 1 in the log, 4 in the history/,
+      /done:"? .*redact, reset/s,
+      /not ready: 0/
+    ]],
     ["exactly-once", [/crashes, and the balance is 100 of 100/]],
     ["dashboard", [/order of 1[^]*order of 2[^]*order of 3[^]*order of 4[^]*order of 5/]],
     [

@@ -20,7 +20,7 @@ const mostIds = 10_000
 const longestActor = 255
 
 /** Who does it, as it can be stored. */
-const actor = Effect.map(Actor, (name) => name.replaceAll("\u0000", "").slice(0, longestActor))
+export const actor = Effect.map(Actor, (name) => name.replaceAll("\u0000", "").slice(0, longestActor))
 
 /** A consumer's row as a person reads it. */
 export const toInfo = (row: ConsumerRow): Info => {

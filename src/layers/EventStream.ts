@@ -22,6 +22,7 @@ import * as ArchiverService from "../services/Archiver.js"
 import * as ConsumersService from "../services/Consumers.js"
 import * as DiscarderService from "../services/Discarder.js"
 import type { Service as EventStore } from "../services/EventStore.js"
+import * as HealthService from "../services/Health.js"
 import * as GeneratorService from "../services/Generator.js"
 import * as HistoryService from "../services/History.js"
 import type { Service as HistoryStore } from "../services/HistoryStore.js"
@@ -33,6 +34,7 @@ import * as Archiver from "./Archiver.js"
 import * as Consumers from "./Consumers.js"
 import * as Discarder from "./Discarder.js"
 import * as Generator from "./Generator.js"
+import * as Health from "./Health.js"
 import * as History from "./History.js"
 import * as Poller from "./Poller.js"
 import * as Pusher from "./Pusher.js"
@@ -123,6 +125,7 @@ export interface Service {
   /** Undefined without the option `history`. */
   readonly archiver: ArchiverService.Service | undefined
   readonly history: HistoryService.Service | undefined
+  readonly health: HealthService.Service
 }
 
 /**
@@ -218,7 +221,8 @@ export const opened = (
       consumers: Consumers.make(store, reader, archive?.store),
       discarder: Discarder.make(store, archive === undefined ? "none" : "history"),
       archiver,
-      history: archive?.history
+      history: archive?.history,
+      health: Health.make(store, { history: archive?.store })
     }
     if (archiver !== undefined && archiving !== "off") yield* Archiver.background(archiver, archiving)
     if (options.discarder !== undefined && options.discarder !== "off") {
@@ -270,6 +274,7 @@ export type Services =
   | SequencerService.Sequencer
   | ConsumersService.Consumers
   | DiscarderService.Discarder
+  | HealthService.Health
 
 /**
  * What a layer with these options provides: with a `history` also `Archiver` and `History`.
@@ -293,14 +298,15 @@ export const layer = <O extends Options = {}>(
   Layer.scopedContext(Effect.map(make(options), (service) => contextOf(service) as Context.Context<ServicesOf<O>>))
 
 const contextOf = (
-  { archiver, consumers, discarder, generator, history, poller, pusher, sequencer }: Service
+  { archiver, consumers, discarder, generator, health, history, poller, pusher, sequencer }: Service
 ): Context.Context<Services> => {
   let context: Context.Context<any> = Context.make(GeneratorService.Generator, generator).pipe(
     Context.add(PollerService.Poller, poller),
     Context.add(PusherService.Pusher, pusher),
     Context.add(SequencerService.Sequencer, sequencer),
     Context.add(ConsumersService.Consumers, consumers),
-    Context.add(DiscarderService.Discarder, discarder)
+    Context.add(DiscarderService.Discarder, discarder),
+    Context.add(HealthService.Health, health)
   )
   if (archiver !== undefined) context = Context.add(context, ArchiverService.Archiver, archiver)
   if (history !== undefined) context = Context.add(context, HistoryService.History, history)

@@ -376,6 +376,39 @@ export interface Discarded extends Retention {
 }
 
 /**
+ * What one look says about the health of the active area. Times are milliseconds since 1970 on the database's clock.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Vitals {
+  readonly kind: "PostgreSQL" | "MySQL" | "MariaDB" | "SQLite"
+  readonly version: string
+  readonly schemaVersion: number
+  readonly generation: number
+  readonly now: number
+  readonly head: bigint
+  readonly discardedTo: bigint
+  /** Committed events without an id, counted up to 10 000, and the `ts` of the oldest one. */
+  readonly unsequenced: { readonly count: number; readonly oldest: number | undefined }
+  /** Leases that ran out and were neither renewed nor given back. */
+  readonly expired: ReadonlyArray<{ readonly ident: string; readonly owner: string; readonly since: number }>
+}
+
+/**
+ * A setting of the database that matters, and what to do where it is not as it should be.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Setting {
+  readonly name: string
+  readonly value: string
+  readonly level: "ok" | "warning" | "problem"
+  readonly advice: string
+}
+
+/**
  * @since 0.1.0
  * @category models
  */
@@ -489,6 +522,8 @@ export interface Service {
   /** From the first on. */
   readonly generations: Effect.Effect<ReadonlyArray<Generation>, StoreError>
   readonly retention: Effect.Effect<Retention, StoreError>
+  readonly vitals: Effect.Effect<Vitals, StoreError>
+  readonly settings: Effect.Effect<ReadonlyArray<Setting>, StoreError>
   /** Of the events with `from <= id <= to`. */
   readonly sums: (from: bigint, to: bigint) => Effect.Effect<Sums, StoreError>
   /** Deletes a batch of what may be deleted, in one transaction that nobody registers or unregisters beside. */

@@ -5,7 +5,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { describe } from "vitest"
 import type { Services } from "../../examples/main-job/database.js"
-import { Consumers, Discarder, EventType, Generator, Poller, Pusher, Sequencer } from "../../src/index.js"
+import { Consumers, Discarder, EventType, Generator, Health, Poller, Pusher, Sequencer } from "../../src/index.js"
 import { type Backend, backends as available, servers, type TestDatabase } from "./backends.js"
 import { skipMissing, withDatabase } from "./suite.js"
 
@@ -54,6 +54,7 @@ export const services = Effect.all({
   consumers: Consumers.Consumers,
   discarder: Discarder.Discarder,
   generator: Generator.Generator,
+  health: Health.Health,
   poller: Poller.Poller,
   pusher: Pusher.Pusher,
   sequencer: Sequencer.Sequencer

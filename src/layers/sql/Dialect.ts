@@ -30,6 +30,7 @@ import type { DiscardStatements } from "./discard.js"
 import type { LetterStatements } from "./letters.js"
 import type { Names } from "./names.js"
 import type { RetentionStatements } from "./retention.js"
+import type { VitalsStatements } from "./vitals.js"
 import type { Transact, Words } from "./words.js"
 
 type Run<A> = Effect.Effect<A, SqlError>
@@ -56,7 +57,9 @@ export const toRegistered = (row: Record<string, string | null>): Registered => 
 /** Where events are that were looked for by uid: an id if sequenced, null if committed and waiting in the queue. */
 export type Found = ReadonlyMap<string, EventId | null>
 
-export interface Dialect extends LetterStatements, RetentionStatements, AdministrationStatements, DiscardStatements {
+export interface Dialect
+  extends LetterStatements, RetentionStatements, AdministrationStatements, DiscardStatements, VitalsStatements
+{
   readonly name: "postgres" | "mysql" | "sqlite"
   /** False where the write lock gives ids in commit order by itself. */
   readonly sequenced: boolean

@@ -32,7 +32,9 @@ import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 import { packet } from "./packet.js"
 import * as Retention from "./retention.js"
+import * as Settings from "./settings.js"
 import { type Statements, stepAlone, stepWithin } from "./step.js"
+import * as Vitals from "./vitals.js"
 import type { Transact, Words } from "./words.js"
 
 /** Only for what was checked against a pattern, or comes out of UUIDs and digits: no backslash can be in it. */
@@ -96,6 +98,7 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): MysqlDialect =
     ...Administration.make(names, words, transact, inspect),
     ...Retention.make(names, words, inspect),
     ...Discard.make(names, words, { lockGate: words.gate[0], head: words.head, transact: transact }),
+    ...Vitals.make(names, words, inspect, Settings.mysql(flavour)),
     name: "mysql",
     sequenced: true,
     words,

@@ -30,7 +30,9 @@ import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 import { packet } from "./packet.js"
 import * as Retention from "./retention.js"
+import * as Settings from "./settings.js"
 import { type Statements, stepAlone, stepWithin } from "./step.js"
+import * as Vitals from "./vitals.js"
 import type { Transact, Words } from "./words.js"
 
 /** Independent of standard_conforming_strings: with a backslash in it the literal says so itself. */
@@ -101,6 +103,7 @@ export const make = (names: Names): PostgresDialect => {
       head: words.head,
       transact: (conn, texts) => packet(conn, deletingInOrder, texts)
     }),
+    ...Vitals.make(names, words, inspect, Settings.postgres(names.of("queue_raw_id_seq"), quote)),
     name: "postgres",
     sequenced: true,
     words,

@@ -38,6 +38,8 @@ import { joining, leaving } from "./administration.js"
 import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
 import * as Retention from "./retention.js"
+import * as Settings from "./settings.js"
+import * as Vitals from "./vitals.js"
 import type { Transact, Words } from "./words.js"
 
 /** A backslash is nothing special here. */
@@ -124,6 +126,7 @@ SELECT ${name}, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = $
     ...Administration.make(names, words, transact, inspect),
     ...Retention.make(names, words, inspect),
     ...Discard.make(names, words, { lockGate: undefined, head, transact }),
+    ...Vitals.make(names, words, inspect, Settings.sqlite),
     name: "sqlite",
     sequenced: false,
     words,

@@ -164,6 +164,8 @@ export const make = (
       audit: (options) => run("audit", database.reading((conn) => dialect.audit(conn, options))),
       generations: run("generations", database.reading(dialect.generations)),
       retention: run("retention", database.reading(dialect.retention)),
+      vitals: run("vitals", database.reading(dialect.vitals)),
+      settings: run("settings", database.reserved(dialect.settings)),
       sums: (from, to) => run("sums", database.reading((conn) => dialect.sums(conn, from, to))),
       discard: (discard) => run("discard", database.reserved((conn) => dialect.discard(conn, discard))),
       owns: (sql) => Effect.mapError(database.owns(sql), storeError("owns")),
