@@ -1,5 +1,5 @@
 /** One process that does all the upkeep: archives, discards what everybody has, and says how the stream is. */
-import { Effect, Layer, Schema } from "effect"
+import { Effect, Layer, Schedule, Schema } from "effect"
 import { Consumers, Discarder, EventType, Generator, Health, Poller } from "effect-eventstream"
 import * as Sqlite from "effect-eventstream/sqlite"
 
@@ -30,7 +30,10 @@ const program = Effect.gen(function*() {
     consumers.list,
     (all) => all.map(({ consumer, lag }) => `${consumer} ${lag.events}`).join(", ")
   )
-  yield* Effect.repeat(behind, { until: (text) => text === "local:ARCHIVER 0, local:BOOKS 1" })
+  yield* Effect.repeat(behind, {
+    until: (text) => text === "local:ARCHIVER 0, local:BOOKS 1",
+    schedule: Schedule.spaced("20 millis")
+  })
   yield* Effect.log(`behind: ${yield* behind}`)
 
   // what all of them have goes, the rest says why it stays
