@@ -57,13 +57,20 @@ export const make = (
   options: Options
 ): Effect.Effect<Service, EventStream.OpenError, SqlClient.SqlClient | Scope.Scope> =>
   Effect.gen(function*() {
-    const { service, source } = yield* EventStream.opened(options)
+    const { consumersWith, service, source } = yield* EventStream.opened(options)
     const { history, store } = yield* History.make({
       ...options.history,
       prefix: options.history.prefix ?? options.prefix,
       migrate: options.history.migrate ?? options.migrate
     })
-    return { ...service, history, historyStore: store, source, archiver: Archiver.make(source, store) }
+    return {
+      ...service,
+      consumers: consumersWith(store),
+      history,
+      historyStore: store,
+      source,
+      archiver: Archiver.make(source, store)
+    }
   })
 
 /**

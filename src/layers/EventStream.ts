@@ -20,6 +20,7 @@ import * as ConsumersService from "../services/Consumers.js"
 import * as DiscarderService from "../services/Discarder.js"
 import type { Service as EventStore } from "../services/EventStore.js"
 import * as GeneratorService from "../services/Generator.js"
+import type { Service as HistoryStore } from "../services/HistoryStore.js"
 import * as PollerService from "../services/Poller.js"
 import * as PusherService from "../services/Pusher.js"
 import * as SequencerService from "../services/Sequencer.js"
@@ -136,7 +137,12 @@ export const make = (
 export const opened = (
   options: Options = {}
 ): Effect.Effect<
-  { readonly service: Service; readonly source: Source },
+  {
+    readonly service: Service
+    readonly source: Source
+    /** Erases there, too. */
+    readonly consumersWith: (history: HistoryStore) => ConsumersService.Service
+  },
   OpenError,
   SqlClient.SqlClient | Scope.Scope
 > =>
@@ -177,7 +183,11 @@ export const opened = (
       consumers: Consumers.make(store, reader, undefined),
       discarder: Discarder.make(store)
     }
-    return { service, source: local(store, reader, pusher) }
+    return {
+      service,
+      source: local(store, reader, pusher),
+      consumersWith: (history) => Consumers.make(store, reader, history)
+    }
   })
 
 /** Built apart, or it would be shared with, or take the place of, the client in the context. */
