@@ -1,0 +1,92 @@
+/**
+ * What the commands have in common: options, and how their values are read. @effect/cli wants options before arguments;
+ * people write them anywhere.
+ */
+import * as Args from "@effect/cli/Args"
+import * as Options from "@effect/cli/Options"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { Consumer } from "../Consumer.js"
+import type { From } from "../services/Poller.js"
+import { Usage } from "./CliError.js"
+
+export const common = {
+  json: Options.boolean("json").pipe(Options.withDescription("Answers in JSON: one document, or one object a line")),
+  verbose: Options.boolean("verbose").pipe(Options.withDescription("Says more, and why something failed"))
+}
+
+export const optional = (name: string, description: string) =>
+  Options.text(name).pipe(
+    Options.withDescription(description),
+    Options.optional,
+    Options.map(Option.getOrUndefined)
+  )
+
+export const optionalInteger = (name: string, description: string) =>
+  Options.integer(name).pipe(
+    Options.withDescription(description),
+    Options.optional,
+    Options.map(Option.getOrUndefined)
+  )
+
+export const want = optional("want", "Only these event types, separated by commas")
+
+export const consumer = Args.text({ name: "consumer" }).pipe(
+  Args.withDescription("COMPONENT, or USER:COMPONENT"),
+  Args.map((text): Consumer => consumerOf(text))
+)
+
+export const consumerOf = (text: string): Consumer => {
+  const colon = text.lastIndexOf(":")
+  return colon < 0 ? text : { user: text.slice(0, colon), component: text.slice(colon + 1) }
+}
+
+export const listOf = (text: string | undefined): ReadonlyArray<string> | undefined =>
+  text?.split(",").map((one) => one.trim()).filter((one) => one !== "")
+
+export const timeOf = (option: string, text: string): Effect.Effect<Date, Usage> => {
+  const time = new Date(text)
+  return /^\d{4}-\d\d-\d\d/.test(text) && Number.isFinite(time.getTime())
+    ? Effect.succeed(time)
+    : Effect.fail(new Usage({ message: `${option} must be a time like 2026-01-31T12:00:00Z, not ${text}` }))
+}
+
+export const fromOf = (option: string, text: string): Effect.Effect<From, Usage> =>
+  text === "beginning" || text === "end"
+    ? Effect.succeed(text)
+    : /^\d+$/.test(text)
+    ? Effect.succeed({ after: text })
+    : Effect.map(
+      Effect.mapError(
+        timeOf(option, text),
+        () => new Usage({ message: `${option} must be beginning, end, an event id or a time in ISO form, not ${text}` })
+      ),
+      (time) => ({ time })
+    )
+
+/** Options that take no value; every other one takes the next word. */
+const flags = new Set(["--json", "--verbose", "--once", "--all", "--help", "-h", "--version", "--wizard"])
+const groups = new Set(["consumers", "dead-letters", "history"])
+
+/** The command, its options, then its arguments, which may look like options (`-5`). */
+export const arrange = (args: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const words: Array<string> = []
+  const options: Array<string> = []
+  for (let i = 0; i < args.length; i++) {
+    const arg = args[i]!
+    if (arg === "--") {
+      words.push(...args.slice(i + 1))
+      break
+    }
+    if (!/^-[^\d]/.test(arg)) {
+      words.push(arg)
+      continue
+    }
+    options.push(arg)
+    const next = args[i + 1]
+    if (!flags.has(arg) && !arg.includes("=") && next !== undefined && next !== "--") options.push(args[++i]!)
+  }
+  const depth = words[0] !== undefined && groups.has(words[0]) ? 2 : 1
+  const rest = words.slice(depth)
+  return [...words.slice(0, depth), ...options, ...(rest.length === 0 ? [] : ["--", ...rest])]
+}

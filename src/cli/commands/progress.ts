@@ -1,0 +1,34 @@
+/** How far long work is: a bar on a terminal, else a plain line now and then; always to standard error. */
+import * as Effect from "effect/Effect"
+
+/** Milliseconds between lines where there is no terminal. */
+const pause = 1000
+const width = 30
+
+export interface Progress {
+  readonly show: (done: number, total: number, text: string) => Effect.Effect<void>
+  /** The line of the bar is given back. */
+  readonly end: Effect.Effect<void>
+}
+
+export const make: Effect.Effect<Progress> = Effect.sync(() => {
+  const terminal = process.stderr.isTTY === true
+  let shownAt = 0
+  return {
+    show: (done, total, text) =>
+      Effect.sync(() => {
+        const part = total <= 0 ? 1 : Math.min(1, Math.max(0, done / total))
+        if (terminal) {
+          const full = Math.round(part * width)
+          process.stderr.write(`\r\u001b[K[${"#".repeat(full)}${"-".repeat(width - full)}] ${text}`)
+          shownAt = 1
+        } else if (Date.now() - shownAt >= pause) {
+          shownAt = Date.now()
+          process.stderr.write(`${text}\n`)
+        }
+      }),
+    end: Effect.sync(() => {
+      if (terminal && shownAt > 0) process.stderr.write("\r\u001b[K")
+    })
+  }
+})
