@@ -74,6 +74,7 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): Dialect => {
     ...Discard.make(names, words, {
       lockGate: `SELECT 1 FROM ${names.gate} WHERE one = 1 FOR UPDATE`,
       head: `(SELECT h.last_id FROM ${names.head} h)`,
+      counted: (deletion) => [deletion, "SELECT CAST(ROW_COUNT() AS CHAR) AS n"],
       transact: (conn, texts) => packet(conn, writing, texts)
     }),
     name: "mysql",

@@ -76,6 +76,7 @@ export const make = (names: Names): Dialect => {
     ...Discard.make(names, words, {
       lockGate: `SELECT 1 FROM ${names.gate} FOR UPDATE`,
       head: `(SELECT h.last_id FROM ${names.head} h)`,
+      counted: (deletion) => [`WITH gone AS (${deletion} RETURNING 1) SELECT count(*)::text AS n FROM gone`],
       transact: (conn, texts) => packet(conn, deletingInOrder, texts)
     }),
     name: "postgres",

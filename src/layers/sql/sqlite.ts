@@ -96,7 +96,12 @@ export const make = (names: Names, busyTimeout: number): Dialect => {
 
   return {
     ...Letters.make(names, words, transact),
-    ...Discard.make(names, words, { lockGate: undefined, head, transact }),
+    ...Discard.make(names, words, {
+      lockGate: undefined,
+      head,
+      counted: (deletion) => [deletion, "SELECT CAST(changes() AS TEXT) AS n"],
+      transact
+    }),
     ...Retention.make(
       names,
       words,
