@@ -38,6 +38,8 @@ export const make = (
     readonly lockGate: string | undefined
     /** The last id given. */
     readonly head: string
+    /** Runs a DELETE; the last statement answers how many rows it was, as text, by the name `n`. */
+    readonly counted: (deletion: string) => ReadonlyArray<string>
     readonly transact: Transact
   }
 ): DiscardStatements => {
@@ -69,13 +71,14 @@ export const make = (
 
   /** The last id of this batch; null if there is nothing to delete. */
   const target = (discard: Discard): string => {
-    const batch = `FROM ${names.log} l WHERE l.id > ${discard.after} AND l.id <= ${
-      bound(discard)
-    } ORDER BY l.id LIMIT ${discard.limit}`
-    if (discard.keepMillis === 0) return `SELECT max(b.id) FROM (SELECT l.id ${batch}) b`
+    const batch = (columns: string) =>
+      `SELECT ${columns} FROM ${names.log} l WHERE l.id > ${discard.after} AND l.id <= ${
+        bound(discard)
+      } ORDER BY l.id LIMIT ${discard.limit}`
+    if (discard.keepMillis === 0) return `SELECT max(b.id) FROM (${batch("l.id")}) b`
     // `ts` is not monotonic in id: what comes after a young event stays, too
-    return `SELECT max(b.id) FROM (SELECT l.id ${batch}) b
-   WHERE b.id < coalesce((SELECT min(y.id) FROM (SELECT l.id, l.ts ${batch}) y WHERE y.ts > ${
+    return `WITH b AS (${batch("l.id, l.ts")})
+  SELECT max(b.id) FROM b WHERE b.id < coalesce((SELECT min(y.id) FROM b y WHERE y.ts > ${
       ago(discard.keepMillis)
     }), ${never})`
   }
@@ -102,8 +105,6 @@ SELECT 'discarder', 'evict', ident, ${text(detail)} FROM ${names.consumers} WHER
       `DELETE FROM ${names.consumers} WHERE ${same}`
     ]
   }
-
-  const rows = (after: bigint) => `id > ${after} AND id <= ${discarded(names)}`
 
   /** One statement, so one snapshot: a row for each consumer that is furthest behind, and for each stale one. */
   const report = (discard: Discard): string => {
@@ -133,8 +134,9 @@ SELECT 'discarder', 'evict', ident, ${text(detail)} FROM ${names.consumers} WHER
           `UPDATE ${names.retention} SET discarded_to = ${
             words.greatest("discarded_to", `coalesce((${target(discard)}), 0)`)
           }`,
-          `SELECT ${asText("COUNT(*)")} AS n FROM ${names.log} WHERE ${rows(discard.after)}`,
-          `DELETE FROM ${names.log} WHERE ${rows(discard.after)}`,
+          ...options.counted(
+            `DELETE FROM ${names.log} WHERE id > ${discard.after} AND id <= ${discarded(names)}`
+          ),
           `UPDATE ${names.retention} SET discarded_at = ${clock} WHERE discarded_to > ${discard.after}`,
           report(discard)
         ]),
@@ -152,7 +154,7 @@ SELECT 'discarder', 'evict', ident, ${text(detail)} FROM ${names.consumers} WHER
             undefined
           )
           return {
-            deleted: Number(results[evictions.length + 2]![0].n),
+            deleted: Number(results[results.length - 3]![0].n),
             evicted: discard.evict.filter((_, i) => results[2 + 4 * i]!.length > 0).map(({ ident }) => ident),
             head: BigInt(row.head),
             discardedTo: BigInt(row.discarded_to),

@@ -97,7 +97,12 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): MysqlDialect =
     ...Letters.make(names, words, transact, inspect),
     ...Administration.make(names, words, transact, inspect),
     ...Retention.make(names, words, inspect),
-    ...Discard.make(names, words, { lockGate: words.gate[0], head: words.head, transact: transact }),
+    ...Discard.make(names, words, {
+      lockGate: words.gate[0],
+      head: words.head,
+      counted: (deletion) => [deletion, "SELECT CAST(ROW_COUNT() AS CHAR) AS n"],
+      transact
+    }),
     ...Vitals.make(names, words, inspect, Settings.mysql(flavour)),
     name: "mysql",
     sequenced: true,

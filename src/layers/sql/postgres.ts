@@ -101,6 +101,7 @@ export const make = (names: Names): PostgresDialect => {
     ...Discard.make(names, words, {
       lockGate: words.gate[0],
       head: words.head,
+      counted: (deletion) => [`WITH gone AS (${deletion} RETURNING 1) SELECT count(*)::text AS n FROM gone`],
       transact: (conn, texts) => packet(conn, deletingInOrder, texts)
     }),
     ...Vitals.make(names, words, inspect, Settings.postgres(names.of("queue_raw_id_seq"), quote)),

@@ -125,7 +125,12 @@ SELECT ${name}, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = $
     ...Letters.make(names, words, transact, inspect),
     ...Administration.make(names, words, transact, inspect),
     ...Retention.make(names, words, inspect),
-    ...Discard.make(names, words, { lockGate: undefined, head, transact }),
+    ...Discard.make(names, words, {
+      lockGate: undefined,
+      head,
+      counted: (deletion) => [deletion, "SELECT CAST(changes() AS TEXT) AS n"],
+      transact
+    }),
     ...Vitals.make(names, words, inspect, Settings.sqlite),
     name: "sqlite",
     sequenced: false,
