@@ -158,7 +158,8 @@ onEach("Health", ({ backend, db, prefix, run }) => {
         const past = backend === "sqlite" ? "0" : "'2020-01-01 00:00:00'"
         yield* Effect.promise(() =>
           db().query(`INSERT INTO ${p}leases (name, owner, expires)
-            VALUES ('consumer:local:A', 'one', ${past}), ('consumer:local:NOBODY', 'two', ${past})`)
+            VALUES ('consumer:local:A', 'one', ${past}), ('consumer:local:NOBODY', 'two', ${past}),
+              ('consumer:local:ZERO', '', ${past})`)
         )
         const leases = (yield* health.diagnose()).filter(({ check }) => check === "leases")
         expect(leases).toMatchObject([{ level: "warning" }, { level: "ok" }])
