@@ -159,7 +159,8 @@ onEach("Health", ({ backend, db, prefix, run }) => {
         yield* Effect.promise(() => db().query(`DELETE FROM ${p}leases`))
         yield* Effect.promise(() =>
           db().query(`INSERT INTO ${p}leases (name, owner, expires)
-            VALUES ('consumer:local:A', 'one', ${past}), ('consumer:local:NOBODY', 'two', ${past})`)
+            VALUES ('consumer:local:A', 'one', ${past}), ('consumer:local:NOBODY', 'two', ${past}),
+              ('consumer:local:ZERO', '', ${past})`)
         )
         const leases = (yield* health.diagnose()).filter(({ check }) => check === "leases")
         expect(leases).toMatchObject([{ level: "warning" }, { level: "ok" }])

@@ -57,7 +57,7 @@ const samplesOf = (
     return ["counter", [...state.occurrences].map(([key, n]): Sample => ["", [...labels, ["key", key]], n])]
   }
   if (MetricState.isHistogramState(state)) {
-    const buckets = [...state.buckets.filter(([bound]) => bound !== Infinity), [Infinity, state.count] as const]
+    const buckets = [...state.buckets, [Infinity, state.count] as const]
     return ["histogram", [
       ...buckets.map(([bound, n]): Sample => ["_bucket", [...labels, ["le", number(bound)]], n]),
       ...totals(state)
