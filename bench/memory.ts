@@ -12,14 +12,12 @@ interface Reading {
   readonly rss: number
 }
 
-/** In the child: does the work, says what it took. */
-export const readWhile = async (work: () => Promise<unknown>) => {
+/** In the child: does the work, says what it took. The work calls `sample` now and then: SQLite leaves no turn to timers. */
+export const readWhile = async (work: (sample: () => void) => Promise<unknown>) => {
   let peakHeap = 0
-  const timer = setInterval(() => {
+  await work(() => {
     peakHeap = Math.max(peakHeap, process.memoryUsage().heapUsed)
-  }, 20)
-  await work()
-  clearInterval(timer)
+  })
   globalThis.gc!()
   const { heapUsed } = process.memoryUsage()
   console.log(JSON.stringify({ heap: heapUsed, peakHeap, rss: process.resourceUsage().maxRSS * 1024 }))

@@ -15,7 +15,12 @@ const others = 99
 let consumers = 0
 
 /** Ninety-nine new consumers read and acknowledge everything that is there; how many deliveries that were. */
-const deliver = (subject: Subject, count: number, hundredth: "absent" | "stopped"): Promise<number> =>
+const deliver = (
+  subject: Subject,
+  count: number,
+  hundredth: "absent" | "stopped",
+  onBatch: () => void = () => {}
+): Promise<number> =>
   subject.run(Effect.scoped(Effect.gen(function*() {
     const { poller, pusher } = yield* services
     const names = Array.from({ length: others }, () => `H${++consumers}`)
@@ -36,6 +41,7 @@ const deliver = (subject: Subject, count: number, hundredth: "absent" | "stopped
         Delivery.handle((events) =>
           Effect.sync(() => {
             handled += events.length
+            onBatch()
           })
         ),
         Stream.takeUntil(() => handled >= count),
@@ -52,7 +58,7 @@ const eventsOf = (quick: boolean) => quick ? 10_000 : 50_000
 export const readStopped = async (subject: Subject, count: number, quick: boolean) => {
   await fill(subject, eventsOf(quick))
   globalThis.gc!()
-  await readWhile(() => deliver(subject, eventsOf(quick), count === 0 ? "absent" : "stopped"))
+  await readWhile((sample) => deliver(subject, eventsOf(quick), count === 0 ? "absent" : "stopped", sample))
 }
 
 export const stopped = async (subject: Subject, quick: boolean): Promise<ReadonlyArray<Figure>> => {

@@ -268,6 +268,32 @@ onEach("Pusher.subscribe", ({ prefix, run }) => {
     for (const mine of seen) expect(mine).toEqual(range(3000))
   })
 
+  it("a background sequencer that sleeps does not keep the tail from seeing what others commit", async () => {
+    await run(
+      Effect.gen(function*() {
+        const { generator, pusher } = yield* services
+        const sql = yield* SqlClient.SqlClient
+        const got = yield* Queue.unbounded<number>()
+        yield* Effect.forkScoped(
+          pusher.subscribe("C", { want: [Gone], register: {} }).pipe(
+            Delivery.handle((events) => Queue.offerAll(got, ids(events))),
+            Stream.runDrain
+          )
+        )
+        yield* generator.add(Gone, { id: 1 })
+        expect(yield* Queue.take(got)).toBe(1)
+        // without a hint, as another program would
+        for (const id of [2, 3]) {
+          yield* Effect.sleep(300)
+          const { params, sql: text } = yield* generator.statement([Generator.event(Gone, { id })])
+          yield* sql.unsafe(text, params as Array<any>)
+          expect(yield* Queue.take(got)).toBe(id)
+        }
+      }),
+      { prefix: prefix(), sequencer: { idle: Schedule.spaced("1 hour") } }
+    )
+  }, 15_000)
+
   it("live starts now, skips the oldest when it is slow, and says how many", async () => {
     await run(
       Effect.gen(function*() {

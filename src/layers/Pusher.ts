@@ -42,8 +42,12 @@ const tailPage = 1000
 const keptRows = 20_000
 const keptBytes = 16 * 1024 * 1024
 
-/** How long the tail waits for the background sequencer, in milliseconds, before it asks the database itself. */
-const looksPatience = 5
+/**
+ * How long the tail waits for the background sequencer, in milliseconds, before it asks the database itself: for an answer
+ * that is on its way, which it could not get sooner, and for a look that has not begun.
+ */
+const answerPatience = 50
+const lookPatience = 5
 
 /** What was looked at without finding anything that is wanted is said to the consumer after so many ids, or so long. */
 const silentIds = 10_000n
@@ -125,7 +129,10 @@ export const make = (
       })
       return looks.last().count > seen
         ? fresh
-        : Effect.zipRight(Effect.raceFirst(looks.next, Effect.sleep(looksPatience)), fresh)
+        : Effect.zipRight(
+          Effect.raceFirst(looks.next, Effect.sleep(looks.isLooking() ? answerPatience : lookPatience)),
+          fresh
+        )
     })
     const tail = yield* Tail.make<StoredEvent, StoreError>({
       // one round trip while events flow; when there was nothing, one that sequences and tells whether there is now

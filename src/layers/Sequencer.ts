@@ -45,6 +45,8 @@ export const make = (store: EventStore): Service => ({
 export interface Looks {
   /** How many looks have been answered, and the last id given at the last one. */
   readonly last: () => { readonly count: number; readonly head: bigint }
+  /** Whether one is on its way. */
+  readonly isLooking: () => boolean
   /** Waits for the next answer. */
   readonly next: Effect.Effect<void>
   /** Calls `listener` when a look found ids that others have given. */
@@ -65,10 +67,13 @@ export const background = (
     yield* store.hints(idle.hint)
     let last = { count: 0, head: 0n }
     const answered = yield* Effect.makeLatch(false)
+    let looking = false
     let onGrown = () => {}
     let failing = false
     const step = Effect.gen(function*() {
+      looking = true
       const [took, { head, moved }] = yield* Effect.timed(drain(store))
+      looking = false
       const grown = head > last.head
       last = { count: last.count + 1, head }
       yield* answered.release
@@ -87,6 +92,7 @@ export const background = (
     })
     const survive = Effect.catchAllCause(step, (cause) => {
       if (Cause.isInterruptedOnly(cause)) return Effect.failCause(cause)
+      looking = false
       const said = failing
       failing = true
       return Effect.zipRight(
@@ -97,6 +103,7 @@ export const background = (
     yield* Effect.forkScoped(Effect.forever(survive))
     return {
       last: () => last,
+      isLooking: () => looking,
       next: answered.await,
       onGrown: (listener) => {
         onGrown = listener
