@@ -51,6 +51,22 @@ export const tell = (cause: Cause.Cause<unknown>): Told => {
   return { code, message: oneLine(error) }
 }
 
+/** What is behind it, the nearest first. */
+export const reasons = (cause: Cause.Cause<unknown>): ReadonlyArray<string> => {
+  const found: Array<string> = []
+  let error: unknown = Cause.squash(cause)
+  for (let depth = 0; depth < 8; depth++) {
+    const next: unknown = error instanceof AggregateError
+      ? error.errors[0]
+      : (error as { cause?: unknown } | null)?.cause
+    error = Cause.isCause(next) ? Cause.squash(next) : next
+    if (error === undefined || error === null) break
+    const { code } = error as { readonly code?: unknown }
+    found.push(oneLine(error) + (typeof code === "string" ? ` (${code})` : ""))
+  }
+  return found
+}
+
 const oneLine = (error: unknown): string => {
   const text = plain(error instanceof Error ? error.message : String(error)).replaceAll(/\s+/g, " ").trim()
   return text === "" ? "failed without a word" : text

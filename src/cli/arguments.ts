@@ -64,29 +64,60 @@ export const fromOf = (option: string, text: string): Effect.Effect<From, Usage>
       (time) => ({ time })
     )
 
-/** Options that take no value; every other one takes the next word. */
+/** Options that take no value. */
 const flags = new Set(["--json", "--verbose", "--once", "--all", "--help", "-h", "--version", "--wizard"])
+/** Options that take the next word. */
+const valued = new Set(
+  [
+    "after",
+    "before",
+    "completions",
+    "dead-letters",
+    "dedupe",
+    "evict-after",
+    "from",
+    "id",
+    "key",
+    "last-id",
+    "limit",
+    "log-level",
+    "retain",
+    "retain-events",
+    "since",
+    "to",
+    "until",
+    "want",
+    "why"
+  ].map((name) => `--${name}`)
+)
 const groups = new Set(["consumers", "dead-letters", "history"])
 
 /** The command, its options, then its arguments, which may look like options (`-5`). */
-export const arrange = (args: ReadonlyArray<string>): ReadonlyArray<string> => {
-  const words: Array<string> = []
-  const options: Array<string> = []
-  for (let i = 0; i < args.length; i++) {
-    const arg = args[i]!
-    if (arg === "--") {
-      words.push(...args.slice(i + 1))
-      break
+export const arrange = (args: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<string>, Usage> =>
+  Effect.suspend(() => {
+    const words: Array<string> = []
+    const options: Array<string> = []
+    for (let i = 0; i < args.length; i++) {
+      const arg = args[i]!
+      if (arg === "--") {
+        words.push(...args.slice(i + 1))
+        break
+      }
+      if (!/^-[^\d]/.test(arg)) {
+        words.push(arg)
+        continue
+      }
+      const name = arg.split("=", 1)[0]!
+      if (!flags.has(name) && !valued.has(name)) {
+        return Effect.fail(new Usage({ message: `there is no option ${name}: see evt --help` }))
+      }
+      options.push(arg)
+      if (flags.has(name) || name !== arg) continue
+      const value = args[++i]
+      if (value === undefined) return Effect.fail(new Usage({ message: `${name} needs a value` }))
+      options.push(value)
     }
-    if (!/^-[^\d]/.test(arg)) {
-      words.push(arg)
-      continue
-    }
-    options.push(arg)
-    const next = args[i + 1]
-    if (!flags.has(arg) && !arg.includes("=") && next !== undefined && next !== "--") options.push(args[++i]!)
-  }
-  const depth = words[0] !== undefined && groups.has(words[0]) ? 2 : 1
-  const rest = words.slice(depth)
-  return [...words.slice(0, depth), ...options, ...(rest.length === 0 ? [] : ["--", ...rest])]
-}
+    const depth = words[0] !== undefined && groups.has(words[0]) ? 2 : 1
+    const rest = words.slice(depth)
+    return Effect.succeed([...words.slice(0, depth), ...options, ...(rest.length === 0 ? [] : ["--", ...rest])])
+  })

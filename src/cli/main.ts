@@ -12,7 +12,7 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import { createRequire } from "node:module"
 import { arrange } from "./arguments.js"
-import { exitCodes, tell } from "./CliError.js"
+import { exitCodes, reasons, tell } from "./CliError.js"
 import { archive } from "./commands/archive.js"
 import { consumers } from "./commands/consumers.js"
 import { deadLetters } from "./commands/deadLetters.js"
@@ -80,7 +80,7 @@ const logger = Logger.make(({ cause, logLevel, message }) => {
 })
 
 const program = Output.ignoreClosed.pipe(
-  Effect.zipRight(run([process.execPath, "evt", ...arrange(words)])),
+  Effect.zipRight(Effect.flatMap(arrange(words), (args) => run([process.execPath, "evt", ...args]))),
   Effect.as(exitCodes.ok),
   Effect.catchAllCause((cause) =>
     Cause.isInterruptedOnly(cause)
@@ -88,7 +88,7 @@ const program = Output.ignoreClosed.pipe(
       : Effect.gen(function*() {
         const { code, message } = tell(cause)
         if (message !== undefined) yield* Output.note(`evt: ${message}`)
-        if (message !== undefined && verbose) yield* Output.note(Cause.pretty(cause, { renderErrorCause: true }))
+        if (verbose) { for (const why of reasons(cause)) yield* Output.note(`  because: ${why}`) }
         return code
       })
   ),
