@@ -60,6 +60,29 @@ onEach("EventStream", ({ backend, db, prefix }) => {
     }
   })
 
+  it("ids that are left out at the end are nothing to wait for", async () => {
+    const history = await createDatabase(backend)
+    try {
+      await opened(
+        { prefix: prefix(), history: { client: history.client() } },
+        ({ archiver, consumers, generator, health }) =>
+          Effect.gen(function*() {
+            const twice = generator.add(Gone, { id: 1 }, { dedupeKey: "once" })
+            expect([yield* twice, yield* twice]).toEqual([1n, 1n])
+            yield* health.restored
+            expect((yield* archiver!.once()).archived).toBe(1)
+            expect((yield* consumers.list)[0]!.lag.events).toBe(0)
+            // of the new generation
+            expect(yield* generator.add(Gone, { id: 2 })).toBeGreaterThan(1_000_000n)
+            expect((yield* archiver!.once()).archived).toBe(1)
+            expect(yield* archiver!.verify).toBe(2)
+          })
+      )
+    } finally {
+      await history.drop()
+    }
+  })
+
   it("an archiver without a history is refused", async () => {
     await expect(opened({ prefix: prefix(), archiver: {} }, () => Effect.void)).rejects.toThrow(/history/)
   })

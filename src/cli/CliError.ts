@@ -18,6 +18,9 @@ export class Unreachable extends Data.TaggedError("Unreachable")<{
   readonly cause?: unknown
 }> {}
 
+/** What was looked at is not well. */
+export class Problems extends Data.TaggedError("Problems")<{ readonly message: string }> {}
+
 /** Who reads the output has gone (`| head`): no failure. */
 export class OutputClosed extends Data.TaggedError("OutputClosed") {}
 

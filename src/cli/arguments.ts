@@ -65,7 +65,7 @@ export const fromOf = (option: string, text: string): Effect.Effect<From, Usage>
     )
 
 /** Options that take no value. */
-const flags = new Set(["--json", "--verbose", "--once", "--all", "--help", "-h", "--version", "--wizard"])
+const flags = new Set(["--json", "--verbose", "--once", "--all", "--verify", "--help", "-h", "--version", "--wizard"])
 /** Options that take the next word. */
 const valued = new Set(
   [

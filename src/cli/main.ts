@@ -17,10 +17,12 @@ import { archive } from "./commands/archive.js"
 import { consumers } from "./commands/consumers.js"
 import { deadLetters } from "./commands/deadLetters.js"
 import { discard } from "./commands/discard.js"
+import { doctor } from "./commands/doctor.js"
 import { emit } from "./commands/emit.js"
 import { history } from "./commands/history.js"
 import { migrate } from "./commands/migrate.js"
 import { poll } from "./commands/poll.js"
+import { restored } from "./commands/restored.js"
 import { status } from "./commands/status.js"
 import { tail } from "./commands/tail.js"
 import * as Output from "./output.js"
@@ -38,7 +40,9 @@ const evt = Command.make("evt").pipe(
     deadLetters,
     archive,
     discard,
-    history
+    history,
+    doctor,
+    restored
   ])
 )
 

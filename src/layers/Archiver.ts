@@ -114,7 +114,8 @@ export const make = (source: Source, history: HistoryStore): Service => {
       Effect.gen(function*() {
         const prepared = yield* prepare(options)
         const { meter, retry } = prepared
-        const head = yield* retry(source.head)
+        yield* retry(source.head)
+        const head = yield* retry(source.last)
         yield* begin(prepared)
         // another one may be active, and do it
         const arrived = Effect.map(source.look, ({ cursor }) => cursor !== undefined && cursor >= head)

@@ -31,7 +31,8 @@ export const toInfo = (row: ConsumerRow): Info => {
     component: row.ident.slice(colon + 1),
     cursor: toId(row.cursor),
     lag: {
-      events: Number(row.head > row.cursor ? row.head - row.cursor : 0n),
+      // ids that were left out at the end are no events
+      events: row.waitingSince === undefined || row.head < row.cursor ? 0 : Number(row.head - row.cursor),
       seconds: row.waitingSince === undefined ? 0 : Math.max(0, (row.now - row.waitingSince) / 1000)
     },
     state: row.paused !== undefined ? "paused" : row.lease !== undefined ? "active" : "idle",

@@ -27,6 +27,8 @@ export interface Source {
   readonly look: Effect.Effect<{ readonly cursor: bigint | undefined; readonly head: bigint }, StoreError>
   /** The end of the log when everything is in it that is committed now. */
   readonly head: Effect.Effect<bigint, StoreError>
+  /** The last event of the log, 0 if it is empty: ids after it may have been left out. */
+  readonly last: Effect.Effect<bigint, StoreError>
   readonly generations: EventStore["generations"]
   readonly retention: EventStore["retention"]
   readonly page: (options: {
@@ -37,6 +39,9 @@ export interface Source {
   /** Undefined where it cannot be asked for: the events themselves are summed then. */
   readonly sums: ((from: bigint, to: bigint) => Effect.Effect<Sums, StoreError>) | undefined
 }
+
+/** A window that no log fills: its bound is the last event. */
+const wholeLog = 2_000_000_000
 
 export const local = (store: EventStore, reader: Reader, pusher: Pusher): Source => {
   const look = Effect.flatMap(
@@ -65,6 +70,7 @@ export const local = (store: EventStore, reader: Reader, pusher: Pusher): Source
       }
       return head
     }),
+    last: Effect.map(store.look({ ident: undefined, after: 0n, window: wholeLog }), ({ bound }) => bound ?? 0n),
     generations: store.generations,
     retention: store.retention,
     page: ({ limit, ...options }) =>
