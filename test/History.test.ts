@@ -212,7 +212,7 @@ describe.each([...backends])("The history (%s)", (backend) => {
       const prefix = fresh()
       const missing = yield* failure(Effect.scoped(open(db(), prefix, "check")))
       expect(missing).toMatchObject({ _tag: "SchemaMismatch" })
-      expect(missing.message).toMatch(/History\.migrate/)
+      expect(missing.message).toMatch(/EventStream\.migrate/)
       yield* Effect.all(
         [1, 2, 3].map(() => History.migrate({ client: db().client(), prefix })),
         { concurrency: "unbounded" }
