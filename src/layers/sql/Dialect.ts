@@ -128,8 +128,14 @@ export interface Dialect
   readonly stepWithin: (conn: Connection, step: Step) => Run<Stepped>
 }
 
+/** Above every id. */
+export const aboveAll = "9223372036854775807"
+
+/** How the ident of an archiver ends. */
+export const archiverEnd = `:${component}`
+
 /** Whether a consumer's cursor says what is in a history. */
-export const archivers = (ident: string): boolean => ident.endsWith(`:${component}`)
+export const archivers = (ident: string): boolean => ident.endsWith(archiverEnd)
 
 /** The name of a consumer's lease. */
 export const leaseName = (ident: string): string => `consumer:${ident}`

@@ -11,10 +11,10 @@ import type { AuditRow, ConsumerRow, Erased, Reset, ResetRequest, Restored, Star
 import { redactedData, redactedMeta } from "../../internal/redacted.js"
 import { keyHash } from "../../internal/keyHash.js"
 import type { Redaction } from "../../services/HistoryStore.js"
-import { archivers, leaseName } from "./Dialect.js"
+import { aboveAll, archivers, leaseName } from "./Dialect.js"
 import { takeLease } from "./letters.js"
 import type { Names } from "./names.js"
-import { recording } from "./recording.js"
+import { recorded, recording } from "./recording.js"
 import type { Transact, Words } from "./words.js"
 
 type Run<A> = Effect.Effect<A, SqlError>
@@ -45,10 +45,6 @@ export const make = (
 ): AdministrationStatements => {
   const { asText, clock, concat, gate, head, locking, millis, start, text } = words
   const consumer = (ident: string) => `ident = ${text(ident)}`
-  const record = (actor: string, action: string, detail: string) =>
-    `INSERT INTO ${names.audit} (actor, action, ident, detail) VALUES (${text(actor)}, ${text(action)}, NULL, ${
-      text(detail)
-    })`
   const last = <A>(results: ReadonlyArray<A>): A => results[results.length - 1]!
 
   /** Whether a cursor may be set there. */
@@ -144,12 +140,12 @@ export const make = (
         ? `${words.exact("event_key")} = ${words.exact(text(which.key))}`
         : `id IN (${which.ids.join(", ")})`
       // the record must not keep what was erased
-      const detail = JSON.stringify("key" in which ? { keyHash: keyHash(which.key) } : { ids: which.ids.map(String) })
+      const detail = "key" in which ? { keyHash: keyHash(which.key) } : { ids: which.ids.map(String) }
       return Effect.map(
         transact(conn, [
           `SELECT ${asText("COUNT(*)")} AS n FROM ${names.log} WHERE ${found}`,
           `SELECT ${asText("COUNT(*)")} AS n FROM ${names.deadLetters} WHERE ${found}`,
-          record(actor, "redact", detail),
+          recorded(names, words, { actor, action: "redact", detail }),
           `DELETE FROM ${names.deadLetters} WHERE ${found}`,
           `UPDATE ${names.log} SET data = '${redactedData}', meta = '${redactedMeta}', event_key = NULL, dedupe_key = NULL
  WHERE ${found}`
@@ -166,7 +162,7 @@ export const make = (
 SELECT g.generation + 1, ${head} FROM (SELECT MAX(generation) AS generation FROM ${names.generations}) g`,
           `UPDATE ${names.meta} SET generation = (SELECT MAX(g.generation) FROM ${names.generations} g)`,
           ...words.leaveOut(atLeast, jump),
-          record(actor, "restored", "{}"),
+          recorded(names, words, { actor, action: "restored", detail: {} }),
           `SELECT ${asText("m.generation")} AS generation, ${asText(head)} AS head FROM ${names.meta} m`
         ]),
         (results) => {
@@ -179,7 +175,7 @@ SELECT g.generation + 1, ${head} FROM (SELECT MAX(generation) AS generation FROM
       Effect.map(
         inspect(conn, [
           `SELECT ${asText("id")} AS id, ${millis("at")} AS at, actor, action, ident, detail FROM ${names.audit} a
- WHERE a.id < ${before ?? "9223372036854775807"}${ident === undefined ? "" : ` AND a.${consumer(ident)}`}
+ WHERE a.id < ${before ?? aboveAll}${ident === undefined ? "" : ` AND a.${consumer(ident)}`}
  ORDER BY a.id DESC LIMIT ${limit}`
         ]),
         ([rows]) =>

@@ -19,51 +19,45 @@ import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { Behind, Discard, Discarded } from "../../services/EventStore.js"
-import { discarded, leaseName } from "./Dialect.js"
+import { aboveAll, archiverEnd, discarded, leaseName } from "./Dialect.js"
 import type { Names } from "./names.js"
+import { recording } from "./recording.js"
 import type { Transact, Words } from "./words.js"
 
 export interface DiscardStatements {
   readonly discard: (conn: Connection, discard: Discard) => Effect.Effect<Discarded, SqlError>
 }
 
-/** Above every id. */
-const never = "9223372036854775807"
-
 export const make = (
   names: Names,
   words: Words,
   options: {
-    /** Takes the gate; undefined where the transaction has the write lock anyway. */
-    readonly lockGate: string | undefined
-    /** The last id given. */
-    readonly head: string
     /** Runs a DELETE; the last statement answers how many rows it was, as text, by the name `n`. */
     readonly counted: (deletion: string) => ReadonlyArray<string>
     readonly transact: Transact
   }
 ): DiscardStatements => {
-  const { asText, clock, least, locking, millis, text, time } = words
-  const { head } = options
+  const { asText, clock, gate, head, least, locking, millis, text, time } = words
 
   /** An ident ends with its component, and a user has no colon. */
-  const isArchiver = (ident: string) => `substr(${ident}, length(${ident}) - 8) = ':ARCHIVER'`
+  const isArchiver = (ident: string) =>
+    `substr(${ident}, length(${ident}) - ${archiverEnd.length - 1}) = '${archiverEnd}'`
   /** As a SELECT it is computed once, not for each row. */
   const ago = (age: number) => `(SELECT ${time(`(${words.now} - ${age})`)})`
 
   const archive = ({ requireArchived }: Discard): string => {
-    if (requireArchived === "never") return never
+    if (requireArchived === "never") return aboveAll
     const required = requireArchived === "always" ? "1 = 1" : "r.archive_required = 1"
     // one that is registered counts as a consumer; LIMIT: MySQL reads the table of its UPDATE only if that is a copy
     return `(SELECT CASE WHEN ${required} AND NOT EXISTS (SELECT 1 FROM ${names.consumers} a WHERE ${
       isArchiver("a.ident")
-    }) THEN r.archived_to ELSE ${never} END FROM (SELECT * FROM ${names.retention} LIMIT 1) r)`
+    }) THEN r.archived_to ELSE ${aboveAll} END FROM (SELECT * FROM ${names.retention} LIMIT 1) r)`
   }
 
   /** The last id that may go, as far as consumers, the archive and the number of retained events are concerned. */
   const bound = (discard: Discard): string => {
     const consumers = `coalesce((SELECT min(c.last_evt_id) FROM ${names.consumers} c), ${
-      discard.retain === undefined ? "0" : never
+      discard.retain === undefined ? "0" : aboveAll
     })`
     const newest = discard.retain?.events ?? 0
     return [archive(discard), ...(newest > 0 ? [`${head} - ${newest}`] : [])].reduce(least, consumers)
@@ -80,7 +74,7 @@ export const make = (
     return `WITH b AS (${batch("l.id, l.ts")})
   SELECT max(b.id) FROM b WHERE b.id < coalesce((SELECT min(y.id) FROM b y WHERE y.ts > ${
       ago(discard.keepMillis)
-    }), ${never})`
+    }), ${aboveAll})`
   }
 
   /** A cursor that has stood still for so long although an event of that age waits for it. */
@@ -100,8 +94,7 @@ export const make = (
       `DELETE FROM ${names.leases} WHERE name = ${text(leaseName(ident))}
    AND EXISTS (SELECT 1 FROM ${names.consumers} WHERE ${same})`,
       `SELECT ident FROM ${names.consumers} WHERE ${same}${locking}`,
-      `INSERT INTO ${names.audit} (actor, action, ident, detail)
-SELECT 'discarder', 'evict', ident, ${text(detail)} FROM ${names.consumers} WHERE ${same}`,
+      recording(names, words, { actor: "discarder", action: "evict", detail: [text(detail)] }, same),
       `DELETE FROM ${names.consumers} WHERE ${same}`
     ]
   }
@@ -129,7 +122,7 @@ SELECT 'discarder', 'evict', ident, ${text(detail)} FROM ${names.consumers} WHER
       const evictions = discard.evict.flatMap(evict)
       return Effect.map(
         options.transact(conn, [
-          options.lockGate ?? "SELECT 1",
+          ...gate,
           ...evictions,
           `UPDATE ${names.retention} SET discarded_to = ${
             words.greatest("discarded_to", `coalesce((${target(discard)}), 0)`)
@@ -155,7 +148,9 @@ SELECT 'discarder', 'evict', ident, ${text(detail)} FROM ${names.consumers} WHER
           )
           return {
             deleted: Number(results[results.length - 3]![0].n),
-            evicted: discard.evict.filter((_, i) => results[2 + 4 * i]!.length > 0).map(({ ident }) => ident),
+            evicted: discard.evict.filter((_, i) => results[gate.length + 1 + 4 * i]!.length > 0).map(({ ident }) =>
+              ident
+            ),
             head: BigInt(row.head),
             discardedTo: BigInt(row.discarded_to),
             archiveRequired: row.required === "1",

@@ -13,7 +13,7 @@ import type { Letter, Letters, LettersOf, Settled, Stepped } from "../../service
 import type { Rows } from "./Database.js"
 import { leaseName, toStepped } from "./Dialect.js"
 import type { Names } from "./names.js"
-import { recording } from "./recording.js"
+import { recorded, recording } from "./recording.js"
 import type { Transact, Words } from "./words.js"
 
 type Run<A> = Effect.Effect<A, SqlError>
@@ -58,8 +58,7 @@ export const make = (names: Names, words: Words, transact: Transact, inspect: Tr
   /** Also of a consumer that is not registered any more: its dead letters outlive it. Keys may be personal: their hash. */
   const record = (actor: string, action: string, { ident, of }: LettersOf): string => {
     const which = of === "all" ? "all" : "key" in of ? { keyHash: keyHash(of.key) } : { ids: of.ids.map(String) }
-    return `INSERT INTO ${names.audit} (actor, action, ident, detail)
-VALUES (${text(actor)}, '${action}', '${ident}', ${text(JSON.stringify({ which }))})`
+    return recorded(names, words, { actor, action, ident, detail: { which } })
   }
 
   const isKey = (key: string) => `${exact("event_key")} = ${exact(text(key))}`

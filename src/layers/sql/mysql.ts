@@ -98,8 +98,6 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): MysqlDialect =
     ...Administration.make(names, words, transact, inspect),
     ...Retention.make(names, words, inspect),
     ...Discard.make(names, words, {
-      lockGate: words.gate[0],
-      head: words.head,
       counted: (deletion) => [deletion, "SELECT CAST(ROW_COUNT() AS CHAR) AS n"],
       transact
     }),
@@ -107,8 +105,8 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): MysqlDialect =
     name: "mysql",
     sequenced: true,
     words,
-    transact: (conn, texts) => packet(conn, writing, texts),
-    inspect: (conn, texts) => packet(conn, reading, texts),
+    transact,
+    inspect,
 
     begin: (conn, isolation) =>
       Effect.asVoid(

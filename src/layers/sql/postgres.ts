@@ -99,8 +99,6 @@ export const make = (names: Names): PostgresDialect => {
     ...Administration.make(names, words, transact, inspect),
     ...Retention.make(names, words, inspect),
     ...Discard.make(names, words, {
-      lockGate: words.gate[0],
-      head: words.head,
       counted: (deletion) => [`WITH gone AS (${deletion} RETURNING 1) SELECT count(*)::text AS n FROM gone`],
       transact: (conn, texts) => packet(conn, deletingInOrder, texts)
     }),
@@ -108,7 +106,7 @@ export const make = (names: Names): PostgresDialect => {
     name: "postgres",
     sequenced: true,
     words,
-    transact: (conn, texts) => packet(conn, writing, texts),
+    transact,
     inspect: (conn, texts) => packet(conn, readingInOrder, texts),
 
     begin: (conn, isolation) =>

@@ -15,3 +15,13 @@ export const recording = (
 SELECT ${text(what.actor)}, ${text(what.action)}, c.ident, ${
     concat(...what.detail)
   } FROM ${names.consumers} c WHERE ${condition}`
+
+/** The same of something that needs no registered consumer, or is about none. */
+export const recorded = (
+  names: Names,
+  { text }: Words,
+  what: { readonly actor: string; readonly action: string; readonly ident?: string; readonly detail: unknown }
+): string =>
+  `INSERT INTO ${names.audit} (actor, action, ident, detail) VALUES (${text(what.actor)}, ${text(what.action)}, ${
+    what.ident === undefined ? "NULL" : text(what.ident)
+  }, ${text(JSON.stringify(what.detail))})`

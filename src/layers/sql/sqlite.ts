@@ -126,8 +126,6 @@ SELECT ${name}, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = $
     ...Administration.make(names, words, transact, inspect),
     ...Retention.make(names, words, inspect),
     ...Discard.make(names, words, {
-      lockGate: undefined,
-      head,
       counted: (deletion) => [deletion, "SELECT CAST(changes() AS TEXT) AS n"],
       transact
     }),
@@ -135,8 +133,8 @@ SELECT ${name}, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = $
     name: "sqlite",
     sequenced: false,
     words,
-    transact: (conn, texts) => writing(conn, Effect.forEach(texts, (text) => conn.execute(text, [], undefined))),
-    inspect: (conn, texts) => Effect.forEach(texts, (text) => conn.execute(text, [], undefined)),
+    transact,
+    inspect,
     writing,
 
     begin: (conn) => begin(conn),
