@@ -72,6 +72,7 @@ describe.each([...backends])("The history (%s)", (backend) => {
         expect(yield* ask({ page, want: [] })).toEqual([])
         expect(yield* ask({ page, key: "even" })).toEqual(expected(({ key }) => key === "even"))
         expect(yield* ask({ page, key: "EVEN" })).toEqual([])
+        expect(yield* ask({ page, key: "even " })).toEqual([])
         expect(yield* ask({ page, after: 10, upTo: 57n })).toEqual(expected(({ id }) => id > 10n && id <= 57n))
         expect(yield* ask({ page, generation: 3 })).toEqual(expected(({ generation }) => generation === 3))
         expect(yield* ask({ page, generation: 2 })).toEqual([])
@@ -174,6 +175,7 @@ describe.each([...backends])("The history (%s)", (backend) => {
     run(Effect.gen(function*() {
       const { store } = yield* open(db())
       yield* write(store, [1, 2, 3, 4].map((id) => row(id)))
+      expect(yield* store.redact({ key: "even " })).toBe(0)
       expect(yield* store.redact({ key: "even" })).toBe(2)
       expect(yield* store.redact({ key: "even" })).toBe(0)
       expect(yield* store.redact({ ids: [] })).toBe(0)

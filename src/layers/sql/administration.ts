@@ -15,7 +15,7 @@ import { aboveAll, archivers, leaseName } from "./Dialect.js"
 import { takeLease } from "./letters.js"
 import type { Names } from "./names.js"
 import { recorded, recording } from "./recording.js"
-import type { Transact, Words } from "./words.js"
+import { keyIs, type Transact, type Words } from "./words.js"
 
 type Run<A> = Effect.Effect<A, SqlError>
 
@@ -136,9 +136,7 @@ export const make = (
       ),
 
     redact: (conn, which, actor) => {
-      const found = "key" in which
-        ? `${words.exact("event_key")} = ${words.exact(text(which.key))}`
-        : `id IN (${which.ids.join(", ")})`
+      const found = "key" in which ? keyIs(words, which.key) : `id IN (${which.ids.join(", ")})`
       // the record must not keep what was erased
       const detail = "key" in which ? { keyHash: keyHash(which.key) } : { ids: which.ids.map(String) }
       return Effect.map(

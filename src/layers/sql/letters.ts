@@ -14,7 +14,7 @@ import type { Rows } from "./Database.js"
 import { leaseName, toStepped } from "./Dialect.js"
 import type { Names } from "./names.js"
 import { recorded, recording } from "./recording.js"
-import type { Transact, Words } from "./words.js"
+import { keyIs, type Transact, type Words } from "./words.js"
 
 type Run<A> = Effect.Effect<A, SqlError>
 
@@ -61,7 +61,7 @@ export const make = (names: Names, words: Words, transact: Transact, inspect: Tr
     return recorded(names, words, { actor, action, ident, detail: { which } })
   }
 
-  const isKey = (key: string) => `${exact("event_key")} = ${exact(text(key))}`
+  const isKey = (key: string) => keyIs(words, key)
 
   const among = ({ ident, of }: LettersOf): string =>
     `${consumer(ident)}${

@@ -42,6 +42,9 @@ export interface Words {
   readonly start: (from: Start) => string
 }
 
+/** A condition on the key of an event; on MySQL keys that differ by trailing spaces are not the same, either. */
+export const keyIs = ({ exact, text }: Words, key: string): string => `${exact("event_key")} = ${exact(text(key))}`
+
 /** Runs statements as one transaction; the rows of each. */
 export type Transact = (
   conn: Connection,

@@ -10,6 +10,7 @@ import { toStored } from "../Dialect.js"
 import type { Names } from "../names.js"
 import type { dialectOf } from "../open.js"
 import { sumColumns, toSums } from "../retention.js"
+import { keyIs } from "../words.js"
 import * as Insert from "./insert.js"
 
 type Run<A> = Effect.Effect<A, SqlError>
@@ -126,7 +127,7 @@ export const make = (dialect: ReturnType<typeof dialectOf>, names: Names): State
         `id > ${after.id > afterId ? after.id : afterId}`,
         ...(most === undefined ? [] : [`id <= ${most}`]),
         ...(types === undefined ? [] : [types.length === 0 ? "1 = 0" : `type IN (${types.map(text).join(", ")})`]),
-        ...(key === undefined ? [] : [`event_key = ${text(key)}`]),
+        ...(key === undefined ? [] : [keyIs(dialect.words, key)]),
         ...between(times)
       ]
       return Effect.map(
@@ -146,7 +147,7 @@ export const make = (dialect: ReturnType<typeof dialectOf>, names: Names): State
     },
 
     redact: (conn, which) => {
-      const found = where(["key" in which ? `event_key = ${text(which.key)}` : `id IN (${which.ids.join(", ")})`])
+      const found = where(["key" in which ? keyIs(dialect.words, which.key) : `id IN (${which.ids.join(", ")})`])
       return Effect.map(
         dialect.transact(conn, [
           `SELECT ${asText("COUNT(*)")} AS n FROM ${history}${found}`,
