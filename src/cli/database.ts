@@ -165,10 +165,9 @@ export const history: Effect.Effect<
 /** Makes or updates the tables, of the history too if there is one; what was migrated. */
 export const migrate: Effect.Effect<ReadonlyArray<string>, OpenError> = Effect.gen(function*() {
   const driver = yield* driverOf("DATABASE_URL", "make")
-  yield* Effect.provide(EventStream.migrate(environment()), opening("DATABASE_URL", driver.client))
-  if (variable("EVT_HISTORY_URL") === undefined) return ["stream"]
-  yield* History.migrate(yield* historyOptions("make"))
-  return ["stream", "history"]
+  const history = variable("EVT_HISTORY_URL") === undefined ? undefined : yield* historyOptions("make")
+  yield* Effect.provide(EventStream.migrate({ ...environment(), history }), opening("DATABASE_URL", driver.client))
+  return history === undefined ? ["stream"] : ["stream", "history"]
 })
 
 const user = (): string => {

@@ -8,7 +8,6 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { InvalidOption } from "../EventStreamError.js"
 import { finishingSoon } from "../internal/finishing.js"
 import * as Metrics from "../internal/metrics.js"
 import type { ArchiveError, Options, Progress, Service } from "../services/Archiver.js"
@@ -18,7 +17,7 @@ import * as Resume from "./archive/resume.js"
 import type { Source } from "./archive/source.js"
 import * as Verify from "./archive/verify.js"
 import * as Write from "./archive/write.js"
-import { reconnecting } from "./reader.js"
+import { reconnecting, within } from "./reader.js"
 import { detached } from "./sql/Database.js"
 
 const defaults = { limit: 1000 }
@@ -32,14 +31,7 @@ export const make = (source: Source, history: HistoryStore): Service => {
 
   const prepare = (options: Options = {}) =>
     Effect.gen(function*() {
-      const limit = options.limit ?? defaults.limit
-      if (!Number.isInteger(limit) || limit < 1 || limit > 1000) {
-        return yield* new InvalidOption({
-          option: "limit",
-          value: String(limit),
-          expected: "an integer from 1 to 1000"
-        })
-      }
+      const limit = yield* within("limit", options.limit ?? defaults.limit, 1, 1000)
       const retry = reconnecting(options.retry)
       const meter = Meter.make(yield* Clock.currentTimeMillis)
       const resume = retry(Resume.make(source, history, write, limit))

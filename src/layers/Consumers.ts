@@ -9,7 +9,6 @@ import { keyIssue } from "../internal/key.js"
 import { Actor, type AuditEntry, type DeadLetter, type Info, type Service, type Which } from "../services/Consumers.js"
 import type { ConsumerRow, LettersOf, Reset, Service as EventStore } from "../services/EventStore.js"
 import type { Redaction, Service as HistoryStore } from "../services/HistoryStore.js"
-import { drain } from "./Sequencer.js"
 import { identOf, notAhead, type Reader, select, startOf, toId } from "./reader.js"
 
 const longestReason = 1000
@@ -137,7 +136,7 @@ export const make = (store: EventStore, reader: Reader, history: HistoryStore | 
           ? { key: yield* keyOf(which.key) }
           : { ids: yield* idsOf(which.ids) }
         // what is committed must be in the log to be found
-        yield* drain(store)
+        yield* reader.sequenceAll
         const { deadLetters, log } = yield* store.redact(redaction, yield* actor)
         return { log, deadLetters, history: history === undefined ? undefined : yield* history.redact(redaction) }
       })

@@ -12,7 +12,7 @@ import { InvalidOption, type StoreError } from "../EventStreamError.js"
 import * as Metrics from "../internal/metrics.js"
 import type { HeldBack, Options, Report, Service } from "../services/Discarder.js"
 import type { Behind, Discard, Discarded, Service as EventStore } from "../services/EventStore.js"
-import { toId } from "./reader.js"
+import { toId, within } from "./reader.js"
 
 const defaultLimit = 1000
 const mostAtOnce = 100_000
@@ -30,9 +30,9 @@ const longestRest = 200
 /** While nobody seems to write: on SQLite another process still has to get in between, elsewhere nobody waits for us. */
 const restWhileQuiet = 1
 
-/** The pauses of `run` while the database fails, milliseconds. */
-const shortestPause = 250
-const longestPause = 60_000
+/** The pauses of `run` while the database fails. */
+const shortestPause = "250 millis"
+const whileFailing = Schedule.union(Schedule.exponential(shortestPause), Schedule.spaced("1 minute"))
 
 type Settings = Omit<Discard, "after" | "evict">
 
@@ -55,11 +55,6 @@ const age = (option: string, input: Duration.DurationInput, least: number): Eith
     }
   ).pipe(Either.orElse(() => refuse))
 }
-
-const within = (option: string, value: number, least: number, most: number): Either.Either<number, InvalidOption> =>
-  Number.isInteger(value) && value >= least && value <= most
-    ? Either.right(value)
-    : Either.left(new InvalidOption({ option, value: String(value), expected: `an integer from ${least} to ${most}` }))
 
 const settingsOf = (given: Options, archive: Archive): Either.Either<Settings, InvalidOption> =>
   Either.gen(function*() {
@@ -200,23 +195,15 @@ const forever = (store: EventStore, settings: Settings, options: Options): Effec
       failing = false
       yield* tell(report)
     })
-    const surviving: Effect.Effect<void> = Effect.suspend(() => {
-      let pause = shortestPause
-      const attempt: Effect.Effect<void> = Effect.catchAllCause(pass, (cause) => {
-        if (Cause.isInterruptedOnly(cause)) return Effect.interrupt
+    const surviving = Effect.sandbox(pass).pipe(
+      Effect.tapError((cause) => {
         const said = failing
         failing = true
-        return Effect.zipRight(
-          said ? Effect.void : Effect.logWarning("The discarder cannot work, it will try again", cause),
-          Effect.suspend(() => {
-            const rest = pause
-            pause = Math.min(pause * 2, longestPause)
-            return Effect.delay(attempt, rest)
-          })
-        )
-      })
-      return attempt
-    })
+        return said ? Effect.void : Effect.logWarning("The discarder cannot work, it will try again", cause)
+      }),
+      Effect.retry({ while: (cause) => !Cause.isInterruptedOnly(cause), schedule: whileFailing }),
+      Effect.catchAll(() => Effect.interrupt)
+    )
     // a schedule that ends means: not again
     return Effect.zipRight(
       Effect.repeat(surviving, (options.schedule ?? defaultSchedule) as Schedule.Schedule<unknown>),

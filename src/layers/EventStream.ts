@@ -177,14 +177,12 @@ export const opened = (
         expected: "off without a history: say where archived events go (history)"
       })
     }
-    const maxDataBytes = options.maxDataBytes ?? defaults.maxDataBytes
-    if (!Number.isInteger(maxDataBytes) || maxDataBytes < 1 || maxDataBytes > mostDataBytes) {
-      return yield* new InvalidOption({
-        option: "maxDataBytes",
-        value: String(maxDataBytes),
-        expected: `an integer from 1 to ${mostDataBytes}`
-      })
-    }
+    const maxDataBytes = yield* Reader.within(
+      "maxDataBytes",
+      options.maxDataBytes ?? defaults.maxDataBytes,
+      1,
+      mostDataBytes
+    )
     const ttl = Duration.decode(options.pusher?.leaseTtl ?? Pusher.defaultTtl)
     if (!Duration.between(ttl, { minimum: "1 second", maximum: "1 hour" })) {
       return yield* new InvalidOption({

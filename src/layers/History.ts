@@ -18,7 +18,7 @@ import type { Query, Service } from "../services/History.js"
 import * as HistoryService from "../services/History.js"
 import type * as Port from "../services/HistoryStore.js"
 import * as HistoryStore from "../services/HistoryStore.js"
-import { select } from "./reader.js"
+import { select, within } from "./reader.js"
 import { detached } from "./sql/Database.js"
 import * as Store from "./sql/history/store.js"
 
@@ -150,10 +150,7 @@ interface Ends {
 const check = (query: Query<any, any>) =>
   Effect.gen(function*() {
     const { generation, key } = query
-    const limit = query.page ?? 1000
-    if (!Number.isInteger(limit) || limit < 1 || limit > 1000) {
-      return yield* invalid("page", String(limit), "an integer from 1 to 1000")
-    }
+    const limit = yield* within("page", query.page ?? 1000, 1, 1000)
     if (generation !== undefined && (!Number.isInteger(generation) || generation < 1 || generation > 2_147_483_647)) {
       return yield* invalid("generation", String(generation), "an integer from 1")
     }

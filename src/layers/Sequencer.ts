@@ -20,7 +20,7 @@ const shortestRest = Duration.millis(2)
 const longestRest = Duration.millis(50)
 
 /** Sequences until nothing is left that was committed before; `moved` is -1 if another one was at it. */
-export const drain = (
+const drain = (
   store: EventStore
 ): Effect.Effect<{ readonly moved: number; readonly head: bigint }, StoreError> => {
   const loop = (moved: number): ReturnType<typeof drain> =>

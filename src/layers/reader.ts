@@ -12,7 +12,7 @@ import * as EventId from "../EventId.js"
 import { CursorAhead, InvalidOption, LiveNotAllowed, NotRegistered, type StoreError } from "../EventStreamError.js"
 import type { EventType } from "../EventType.js"
 import { namePattern } from "../EventType.js"
-import type { Look, Service as EventStore, Start } from "../services/EventStore.js"
+import type { Look, Sequenced, Service as EventStore, Start } from "../services/EventStore.js"
 import { Batch, type From } from "../services/Poller.js"
 import { batchSize } from "./Sequencer.js"
 
@@ -54,10 +54,7 @@ export const select = (
   return Either.right({ types, decode: decoder(known) })
 }
 
-const checkLimit = (limit = maxLimit): Either.Either<number, InvalidOption> =>
-  Number.isInteger(limit) && limit >= 1 && limit <= maxLimit
-    ? Either.right(limit)
-    : Either.left(new InvalidOption({ option: "limit", value: String(limit), expected: "an integer from 1 to 1000" }))
+const checkLimit = (limit = maxLimit): Either.Either<number, InvalidOption> => within("limit", limit, 1, maxLimit)
 
 export const toId = (position: bigint): EventId.EventId | undefined =>
   position === 0n ? undefined : position as EventId.EventId
@@ -112,11 +109,19 @@ export const make = (store: EventStore, options: { readonly maxDataBytes: number
    * Sequences what is committed; the last id after that. Who is at it already is waited for, so that a caller reads what
    * it has written before, but not for long: that process may be stopped.
    */
-  const sequence = (tries = 8): Effect.Effect<bigint, StoreError> =>
-    Effect.flatMap(store.sequence(batchSize), ({ head, taken }) =>
-      taken >= 0 || tries === 0
-        ? Effect.succeed(head)
-        : Effect.zipRight(Effect.sleep(10 - tries), sequence(tries - 1)))
+  const sequenceOnce = (tries = 8): Effect.Effect<Sequenced, StoreError> =>
+    Effect.flatMap(store.sequence(batchSize), (sequenced) =>
+      sequenced.taken >= 0 || tries === 0
+        ? Effect.succeed(sequenced)
+        : Effect.zipRight(Effect.sleep(10 - tries), sequenceOnce(tries - 1)))
+  const sequence = (): Effect.Effect<bigint, StoreError> => Effect.map(sequenceOnce(), ({ head }) => head)
+
+  /** The last id when everything has one that is committed now, however much that is. */
+  const sequenceAll: Effect.Effect<bigint, StoreError> = Effect.suspend(() =>
+    store.sequenced
+      ? Effect.flatMap(sequenceOnce(), ({ head, taken }) => taken >= batchSize ? sequenceAll : Effect.succeed(head))
+      : Effect.map(store.look({ ident: undefined, after: 0n, window: 0 }), ({ head }) => head)
+  )
 
   /** Reads on from `after`. If the log has less than asked for, what is committed is sequenced and read as well. */
   const read = (
@@ -139,6 +144,7 @@ export const make = (store: EventStore, options: { readonly maxDataBytes: number
     mostRows,
     pageOf,
     sequence,
+    sequenceAll,
     read,
     /** How many events a batch may have: what was asked for, fewer where they may be large. */
     limit: (asked: number | undefined) => Either.map(checkLimit(asked), (limit) => Math.min(mostRows, limit))
@@ -183,6 +189,17 @@ export const reconnecting =
       while: (error) => error._tag === "StoreError" && (error as unknown as StoreError).retryable,
       schedule: (schedule ?? defaultRetry) as Schedule.Schedule<unknown, unknown>
     })
+
+/** An option with a smallest and a largest value. */
+export const within = (
+  option: string,
+  value: number,
+  least: number,
+  most: number
+): Either.Either<number, InvalidOption> =>
+  Number.isInteger(value) && value >= least && value <= most
+    ? Either.right(value)
+    : Either.left(new InvalidOption({ option, value: String(value), expected: `an integer from ${least} to ${most}` }))
 
 /** An option that counts something. */
 export const fromOne = (option: string, value: number): Either.Either<number, InvalidOption> =>

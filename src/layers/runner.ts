@@ -39,10 +39,13 @@ export const run = <X, R>(
 ): Effect.Effect<never, Exclude<SubscribeError, ConsumerFenced> | HandlerFailed | ForeignTransaction, R> => {
   const settings = Settings.make(handler, options)
 
-  const batch = (subscription: Subscription, parked: Parking.Parked): Effect.Effect<void, any, R> =>
+  const batch = (
+    subscription: Subscription,
+    next: Subscription["next"],
+    parked: Parking.Parked
+  ): Effect.Effect<void, any, R> =>
     Effect.gen(function*() {
-      // one that waits for events hears of it, too, when somebody changes its consumer
-      const page = yield* Effect.raceFirst(subscription.next, subscription.lost)
+      const page = yield* next
       const { events } = subscription.decode(page)
       if (events.length === 0) return yield* subscription.step(page.upTo)
       const handled = settings.exactlyOnce
@@ -62,11 +65,16 @@ export const run = <X, R>(
           return yield* Effect.forever(next(parked))
         })
       if (store.sequenced || !settings.exactlyOnce) {
-        return yield* Effect.raceFirst(work((parked) => batch(subscription, parked)), subscription.lost)
+        return yield* Effect.raceFirst(
+          work((parked) => batch(subscription, subscription.next, parked)),
+          subscription.lost
+        )
       }
       // On SQLite the handler's transaction holds the one write lock: it keeps the lease from being renewed, and from being
       // taken, too. To interrupt it would only undo its work; the end of the batch says whether the lease is still ours.
-      return yield* work((parked) => Effect.zipRight(subscription.checkLease, batch(subscription, parked)))
+      // Waiting for events it hears of a lost lease at once.
+      const next = Effect.raceFirst(subscription.next, subscription.lost)
+      return yield* work((parked) => Effect.zipRight(subscription.checkLease, batch(subscription, next, parked)))
     }))
 
   const standingBy = (whenBusy: WhenBusy): Effect.Effect<never, any, R> =>

@@ -19,7 +19,6 @@ export const make: Effect.Effect<Shutdown> = Effect.gen(function*() {
   const ending = yield* Deferred.make<void>()
   const nobody = yield* Effect.makeLatch(true)
   let atWork = 0
-  let ended = false
   const stop = Effect.zipRight(Deferred.await(ending), Effect.interrupt)
   return {
     join: Effect.acquireRelease(
@@ -33,13 +32,11 @@ export const make: Effect.Effect<Shutdown> = Effect.gen(function*() {
         })
     ),
     // what need not be waited for would win every race
-    unlessEnding: (wait) => Effect.suspend(() => ended ? Effect.interrupt : Effect.raceFirst(wait, stop)),
+    unlessEnding: (wait) =>
+      Effect.flatMap(Deferred.isDone(ending), (ended) => ended ? Effect.interrupt : Effect.raceFirst(wait, stop)),
     end: (patience) =>
       Effect.zipRight(
-        Effect.suspend(() => {
-          ended = true
-          return Deferred.succeed(ending, undefined)
-        }),
+        Deferred.succeed(ending, undefined),
         Effect.asVoid(Effect.timeoutOption(Effect.interruptible(nobody.await), patience))
       )
   }

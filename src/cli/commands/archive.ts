@@ -47,8 +47,7 @@ export const archive = Command.make("archive", {
         const total = Number(head - start)
         yield* bar.show(Number(last - start), total, `${last - start} of ${total} archived`)
       })
-      const ticks = Effect.delay(Effect.ignore(look), "500 millis").pipe(Effect.forever)
-      const progress = yield* Effect.raceFirst(archiver.once(), ticks).pipe(Effect.ensuring(bar.end))
+      const progress = yield* Bar.during(archiver.once(), bar, look)
       yield* Output.either(options, progress, sentence(progress))
     }), { sequencer: "on" })).pipe(
     Command.withDescription("Copies events to the history (EVT_HISTORY_URL), until Ctrl-C unless --once")

@@ -11,6 +11,16 @@ export interface Progress {
   readonly end: Effect.Effect<void>
 }
 
+/** Runs `work`, and looks at it twice a second. */
+export const during = <A, E, R, E2, R2>(
+  work: Effect.Effect<A, E, R>,
+  bar: Progress,
+  look: Effect.Effect<void, E2, R2>
+): Effect.Effect<A, E, R | R2> =>
+  Effect.raceFirst(work, Effect.forever(Effect.delay(Effect.ignore(look), "500 millis"))).pipe(
+    Effect.ensuring(bar.end)
+  )
+
 export const make: Effect.Effect<Progress> = Effect.sync(() => {
   const terminal = process.stderr.isTTY === true
   let shownAt = 0

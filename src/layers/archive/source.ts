@@ -12,7 +12,6 @@ import type { Sums } from "../../services/HistoryStore.js"
 import type { Delivery } from "../../services/Poller.js"
 import type { AckError, Service as Pusher, SubscribeError } from "../../services/Pusher.js"
 import { identOf, type Reader } from "../reader.js"
-import { batchSize } from "../Sequencer.js"
 
 export interface Source {
   /** UUID of the stream. */
@@ -61,15 +60,7 @@ export const local = (store: EventStore, reader: Reader, pusher: Pusher): Source
         maxInFlight: 2
       }),
     look,
-    head: Effect.gen(function*() {
-      let { head } = yield* look
-      while (store.sequenced) {
-        const before = head
-        head = yield* reader.sequence()
-        if (head - before < BigInt(batchSize)) break
-      }
-      return head
-    }),
+    head: reader.sequenceAll,
     last: Effect.map(store.look({ ident: undefined, after: 0n, window: wholeLog }), ({ bound }) => bound ?? 0n),
     generations: store.generations,
     retention: store.retention,
