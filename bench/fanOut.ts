@@ -9,28 +9,30 @@ import { Happened, services, type Subject } from "./subject.js"
 let consumers = 0
 
 /** `subscribers` new consumers read and acknowledge everything that is there; how many deliveries that were. */
+export const readAll = (count: number, subscribers: number, onBatch: () => void = () => {}) =>
+  Effect.gen(function*() {
+    const { poller, pusher } = yield* services
+    const names = Array.from({ length: subscribers }, () => `S${++consumers}`)
+    yield* Effect.forEach(names, (name) => poller.register(name), { discard: true })
+    const one = (name: string) => {
+      let handled = 0
+      return pusher.subscribe(name, { want: [Happened] }).pipe(
+        Delivery.handle((events) =>
+          Effect.sync(() => {
+            handled += events.length
+            onBatch()
+          })
+        ),
+        Stream.takeUntil(() => handled >= count),
+        Stream.runDrain
+      )
+    }
+    yield* Effect.forEach(names, one, { concurrency: "unbounded", discard: true })
+    return count * subscribers
+  })
+
 export const subscribeOnce = (subject: Subject, count: number, subscribers: number): Promise<number> =>
-  subject.run(
-    Effect.gen(function*() {
-      const { poller, pusher } = yield* services
-      const names = Array.from({ length: subscribers }, () => `S${++consumers}`)
-      yield* Effect.forEach(names, (name) => poller.register(name), { discard: true })
-      const one = (name: string) => {
-        let handled = 0
-        return pusher.subscribe(name, { want: [Happened] }).pipe(
-          Delivery.handle((events) =>
-            Effect.sync(() => {
-              handled += events.length
-            })
-          ),
-          Stream.takeUntil(() => handled >= count),
-          Stream.runDrain
-        )
-      }
-      yield* Effect.forEach(names, one, { concurrency: "unbounded", discard: true })
-      return count * subscribers
-    })
-  )
+  subject.run(readAll(count, subscribers))
 
 /** How many rows were read in the order of an index, which only pages of the log are; where the server counts them. */
 const reads = async ({ backend, bare }: Subject): Promise<number | undefined> => {

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { Delivery } from "../src/index.js"
 import { fill } from "./drain.js"
+import { readAll } from "./fanOut.js"
 import { compare, type Figure } from "./harness.js"
 import { readInChild, readWhile } from "./memory.js"
 import { Happened, services, type Subject } from "./subject.js"
@@ -22,9 +23,7 @@ const deliver = (
   onBatch: () => void = () => {}
 ): Promise<number> =>
   subject.run(Effect.scoped(Effect.gen(function*() {
-    const { poller, pusher } = yield* services
-    const names = Array.from({ length: others }, () => `H${++consumers}`)
-    yield* Effect.forEach(names, (name) => poller.register(name), { discard: true })
+    const { pusher } = yield* services
     if (hundredth === "stopped") {
       const reached = yield* Effect.makeLatch(false)
       yield* Effect.forkScoped(
@@ -35,21 +34,7 @@ const deliver = (
       )
       yield* reached.await
     }
-    const one = (name: string) => {
-      let handled = 0
-      return pusher.subscribe(name, { want: [Happened] }).pipe(
-        Delivery.handle((events) =>
-          Effect.sync(() => {
-            handled += events.length
-            onBatch()
-          })
-        ),
-        Stream.takeUntil(() => handled >= count),
-        Stream.runDrain
-      )
-    }
-    yield* Effect.forEach(names, one, { concurrency: "unbounded", discard: true })
-    return others * count
+    return yield* readAll(count, others, onBatch)
   })))
 
 const eventsOf = (quick: boolean) => quick ? 10_000 : 50_000

@@ -1,10 +1,10 @@
 /**
  * What the facts about a stream mean: pure, so that each finding can be read beside the figures that lead to it.
  */
-import { component as archiver } from "../services/Archiver.js"
 import type { ConsumerRow, Retention, Setting, Vitals } from "../services/EventStore.js"
 import type { Finding } from "../services/Health.js"
 import type { Position } from "../services/HistoryStore.js"
+import { archivers } from "./sql/Dialect.js"
 import { expected } from "./sql/migrate.js"
 
 type Level = Finding["level"]
@@ -144,7 +144,7 @@ export type Archived =
   | { readonly _tag: "Read"; readonly last: Position | undefined; readonly ofGeneration: Position | undefined }
 
 export const archiving = (rows: ReadonlyArray<ConsumerRow>, { archiveRequired }: Retention): Finding =>
-  archiveRequired && !rows.some(({ ident }) => ident.endsWith(`:${archiver}`))
+  archiveRequired && !rows.some(({ ident }) => archivers(ident))
     ? finding(
       "history",
       "warning",

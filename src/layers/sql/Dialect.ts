@@ -10,7 +10,6 @@ import type { SqlError } from "@effect/sql/SqlError"
 import type * as Effect from "effect/Effect"
 import type { NewEvent, StoredEvent } from "../../Event.js"
 import type { EventId } from "../../EventId.js"
-import { keyHash } from "../../internal/keyHash.js"
 import { component } from "../../services/Archiver.js"
 import type {
   Claim,
@@ -191,13 +190,13 @@ export const alike = (
 /** The columns of a dead letter of which all is known, for `toValues`. */
 export const letterColumns = "ident, id, uid, type, event_key, key_hash, meta, data, ts, error, attempts, parked"
 
-/** All but the ident, as parameters; the sequencer gives the same hash to what comes without a key. */
+/** All but the ident, as parameters. */
 export const toValues = ({ attempts, error, parked, row }: DeadLetter): ReadonlyArray<unknown> => [
   row.id,
   row.uid,
   row.type,
   row.key,
-  row.key === null ? parseInt(row.uid.slice(-8), 16) : keyHash(row.key),
+  row.keyHash,
   row.meta,
   row.data,
   row.ts,

@@ -11,7 +11,7 @@ import type { AuditRow, ConsumerRow, Erased, Reset, ResetRequest, Restored, Star
 import { redactedData, redactedMeta } from "../../internal/redacted.js"
 import { keyHash } from "../../internal/keyHash.js"
 import type { Redaction } from "../../services/HistoryStore.js"
-import { aboveAll, archivers, leaseName } from "./Dialect.js"
+import { aboveAll, archivers, discarded, leaseName } from "./Dialect.js"
 import { takeLease } from "./letters.js"
 import type { Names } from "./names.js"
 import { recorded, recording } from "./recording.js"
@@ -50,7 +50,7 @@ export const make = (
   /** Whether a cursor may be set there. */
   const allowed = (ident: string, to: Start): string => {
     const retained = typeof to === "object" && "after" in to
-      ? ` AND ${to.after} >= (SELECT r.discarded_to FROM ${names.retention} r)`
+      ? ` AND ${to.after} >= ${discarded(names)}`
       : ""
     return archivers(ident) ? `${retained} AND ${start(to)} <= last_evt_id` : retained
   }
