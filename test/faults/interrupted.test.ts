@@ -15,18 +15,21 @@ import { rounds } from "./rounds.js"
 const connections = 4
 const times = rounds(40, 1000)
 
-/** At once, within the first steps of the fiber, or somewhere in its life. */
-const anyMoment = Effect.suspend(() => {
-  const kind = Math.random()
-  if (kind < 0.3) return Effect.repeatN(Effect.yieldNow(), Math.floor(Math.random() * 100))
-  return Effect.sleep(Math.random() * (kind < 0.7 ? 10 : 60))
-})
+/** At once, within the first steps of the fiber, or somewhere in its life; some when it has got as far as `begun`. */
+const anyMoment = (begun: () => boolean) =>
+  Effect.suspend(() => {
+    const kind = Math.random()
+    if (kind < 0.3) return Effect.repeatN(Effect.yieldNow(), Math.floor(Math.random() * 100))
+    if (kind < 0.8) return Effect.sleep(Math.random() * (kind < 0.6 ? 10 : 60))
+    const waiting = Effect.repeat(Effect.sleep(1), { until: begun })
+    return Effect.zipRight(Effect.timeoutOption(waiting, "5 seconds"), Effect.sleep(Math.random() * 20))
+  })
 
 /** Runs it until it is interrupted, or ends before; that it must not fail is part of the promise. */
-const interrupting = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+const interrupting = <A, E, R>(effect: Effect.Effect<A, E, R>, begun: () => boolean = () => true) =>
   Effect.gen(function*() {
     const fiber = yield* Effect.fork(effect)
-    yield* anyMoment
+    yield* anyMoment(begun)
     const exit = yield* Fiber.interrupt(fiber)
     if (Exit.isFailure(exit) && !Exit.isInterrupted(exit)) yield* exit
     return exit
@@ -120,7 +123,7 @@ onEach("A fiber interrupted at any moment", ({ backend, db, prefix, run }) => {
         for (let n = 0; n < times; n++) {
           yield* generator.addAll(Array.from({ length: 20 }, (_, id) => Generator.event(Gone, { id })))
           const life: Life = { first: undefined, allowed: [cursor] }
-          yield* interrupting(forms[name]!(p, life))
+          yield* interrupting(forms[name]!(p, life), () => life.first !== undefined)
           expect(yield* Effect.promise(() => db().query(`SELECT * FROM ${p}leases`))).toEqual([])
           if (life.first !== undefined) {
             handled++
