@@ -13,7 +13,7 @@ import { Gone, onEach, services, type StreamServices } from "./support/stream.js
 
 const never = Schedule.spaced("1 minute")
 
-onEach("Wake-ups between processes", ({ db, prefix }) => {
+onEach("Wake-ups between processes", ({ backend, db, prefix }) => {
   it("an event of another layer arrives at once, also after all connections were cut", async () => {
     const p = prefix()
     const open = (idle?: Schedule.Schedule<unknown, unknown>) =>
@@ -63,5 +63,27 @@ onEach("Wake-ups between processes", ({ db, prefix }) => {
       await reader.dispose()
       await writer.dispose()
     }
+  })
+
+  it("a layer that ends right after a commit leaves no connection behind", async () => {
+    const options = { prefix: prefix(), sequencer: "off" } as const
+    const layer = (migrate: "auto" | "check") =>
+      database(db().url, { ...options, migrate }) as Layer.Layer<StreamServices, unknown>
+    await Effect.runPromise(Effect.provide(Effect.void, layer("auto")))
+    // its connection for listening is just being made
+    for (let id = 0; id < 10; id++) {
+      await Effect.runPromise(
+        Effect.flatMap(services, ({ generator }) => generator.add(Gone, { id })).pipe(Effect.provide(layer("check")))
+      )
+    }
+    if (backend === "sqlite") return
+    const left = () =>
+      db().query(
+        `SELECT query FROM pg_stat_activity WHERE datname = current_database() AND application_name <> 'evt-admin'`
+      )
+    for (let tries = 0; tries < 100 && (await left()).length > 0; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+    expect(await left()).toEqual([])
   })
 }, { backends: backends.filter((backend) => backend !== "mysql") })

@@ -9,6 +9,7 @@ import type { Connection } from "@effect/sql/SqlConnection"
 import * as Effect from "effect/Effect"
 import { randomUUID } from "node:crypto"
 import type { Hub } from "./EventStream.js"
+import { finishing } from "../internal/finishing.js"
 import { detached } from "./sql/Database.js"
 
 const coalesce = "5 millis"
@@ -28,7 +29,8 @@ export const make = (client: SqlClient.SqlClient) => (hub: Hub) =>
     const channel = `evt_${hub.stream.replaceAll("-", "")}`
 
     const listening = Effect.scoped(Effect.gen(function*() {
-      const conn = yield* sql.reserve
+      // a connection that the pool hands to an interrupted fiber is never given back, and the client never ends
+      const conn = yield* Effect.uninterruptible(sql.reserve)
       const driver = (conn as Connection & { readonly pg?: Driver }).pg
       if (driver === undefined) return yield* Effect.never
       const ended = yield* Effect.makeLatch(false)
@@ -55,7 +57,7 @@ export const make = (client: SqlClient.SqlClient) => (hub: Hub) =>
           )
         )
       )
-      yield* conn.executeUnprepared(`LISTEN "${channel}"`, [], undefined)
+      yield* Effect.uninterruptible(conn.executeUnprepared(`LISTEN "${channel}"`, [], undefined))
       // what was committed before
       hub.hint("elsewhere")
       yield* ended.await
@@ -73,10 +75,10 @@ export const make = (client: SqlClient.SqlClient) => (hub: Hub) =>
     const notifying = Effect.gen(function*() {
       yield* some.await
       yield* some.close
-      yield* Effect.scoped(
+      yield* finishing(Effect.scoped(
         Effect.flatMap(sql.reserve, (conn) =>
           conn.executeUnprepared(`SELECT pg_notify('${channel}', '${self}')`, [], undefined))
-      )
+      ))
       yield* Effect.sleep(coalesce)
     })
     yield* Effect.forkScoped(
