@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config"
 /** The fault tests with all their rounds; `npm test` runs a bounded round of the same files. */
 export default defineConfig({
   test: {
-    include: ["test/faults/**/*.test.ts", "test/cli.test.ts"],
+    include: ["test/faults/**/*.test.ts"],
     globalSetup: ["test/support/globalSetup.ts"],
     env: { EVT_FAULTS: "full" },
     pool: "forks",

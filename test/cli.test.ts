@@ -9,7 +9,6 @@ import * as Path from "node:path"
 import { pathToFileURL } from "node:url"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { EventType, Generator } from "../src/index.js"
-import { full } from "./faults/rounds.js"
 import { createDatabase, servers, type TestDatabase } from "./support/backends.js"
 
 const root = Path.resolve(import.meta.dirname, "..")
@@ -54,7 +53,6 @@ const Big = EventType.make("BIG", Schema.Struct({ text: Schema.String }))
 const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evt-cli-"))
 afterAll(() => Fs.rmSync(folder, { recursive: true, force: true }))
 
-/** Everything that there is, once; on the servers what touches most of the database. Each command takes seconds. */
 describe("evt in short", () => {
   it("makes tables, emits, archives, and says how it is", async () => {
     const db = await createDatabase("sqlite")
@@ -69,201 +67,201 @@ describe("evt in short", () => {
   }, 300_000)
 })
 
-// a process for each command: minutes, so all rounds only (npm run test:faults includes this file)
-if (full) {
-  describe.each(["sqlite" as const, ...servers])("evt (%s)", (backend) => {
-    let db: TestDatabase
-    const env = () => ({ DATABASE_URL: db.url, EVT_HISTORY_URL: Path.join(folder, `history-${backend}.db`) })
-    const { evt, json } = command(env)
-    beforeAll(async () => {
-      db = await createDatabase(backend)
-    })
-    afterAll(() => db?.drop())
-
-    it("looks after a stream from its first table to its last event", async () => {
-      expect((await evt("status")).code).toBe(3)
-      expect(await json("migrate")).toEqual({ migrated: ["stream", "history"] })
-      expect(await json("consumers", "register", "MAILER")).toEqual({ consumer: "local:MAILER", cursor: null })
-      expect(await evt("emit", "USR_ADD", "{\"id\":1}", "--key", "ada")).toEqual({ code: 0, out: "1\n", err: "" })
-      expect(await json("emit", "--dedupe", "once", "USR_DEL", "-5")).toEqual({ id: "2" })
-
-      const batch = await json("poll", "MAILER", "--want", "USR_ADD, OTHER")
-      expect(batch.events).toMatchObject([{ id: "1", type: "USR_ADD", key: "ada", data: { id: 1 } }])
-      expect((await json("poll", "MAILER", "--last-id", "1", "--limit", "1")).events).toMatchObject([{
-        id: "2",
-        data: -5
-      }])
-      const { consumers, head } = await json("status")
-      expect(head).toBe("2")
-      expect(consumers).toMatchObject([{ consumer: "local:MAILER", cursor: "1", lag: { events: 1 }, state: "idle" }])
-
-      await json("consumers", "pause", "MAILER", "--why", "a holiday")
-      expect((await evt("consumers", "list")).out).toMatch(/^local:MAILER +paused +1 +1 .*a holiday$/m)
-      expect((await json("poll", "MAILER")).events).toEqual([])
-      if (backend === "sqlite") {
-        await json("consumers", "resume", "MAILER")
-        expect((await json("consumers", "reset", "MAILER", "--to", "beginning")).cursor).toBe(null)
-        expect((await json("consumers", "reset", "MAILER", "--to", "1")).cursor).toBe("1")
-        expect((await json("consumers", "reset", "MAILER", "--to", "2999-01-01T00:00:00Z")).cursor).toBe("2")
-        expect(await json("dead-letters", "list", "MAILER")).toEqual([])
-        expect(await json("dead-letters", "redrive", "MAILER")).toEqual({ redriving: 0 })
-        expect(await json("dead-letters", "drop", "MAILER", "--all")).toEqual({ dropped: 0 })
-      } else await json("consumers", "remove", "MAILER")
-
-      expect(await json("archive", "--once")).toMatchObject({ archived: 2, upTo: "2", behind: 0 })
-      const lines = (await evt("history", "export", "--want", "USR_ADD")).out.trim().split("\n")
-      expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ id: "1", type: "USR_ADD", data: { id: 1 } }])
-      if (backend !== "sqlite") return
-      expect((await evt("history", "export", "--until", "2001-01-01")).out).toBe("")
-      // the history has it, too
-      expect(await json("consumers", "redact", "--key", "ada")).toEqual({ log: 1, history: 1, deadLetters: 0 })
-      expect((await evt("history", "export")).out).not.toContain("ada")
-      expect((await evt("discard", "--once")).out).toMatch(/^0 discarded.*retained\n$/)
-      expect(await json("discard", "--once", "--retain", "0 millis")).toMatchObject({
-        deleted: 2,
-        discardedTo: "2",
-        left: 0
-      })
-
-      await json("consumers", "remove", "MAILER", "--dead-letters", "drop")
-      const audit = await json("consumers", "audit", "local:MAILER")
-      expect(audit.map(({ action }: any) => action)).toEqual(
-        expect.arrayContaining(["remove", "reset", "resume", "pause"])
-      )
-      for (const { actor } of audit) expect(actor).toBe(`evt:${Os.userInfo().username}`)
-    }, 400_000)
+/** Everything that there is, once; on the servers what touches most of the database. Each command takes seconds. */
+describe.each(["sqlite" as const, ...servers])("evt (%s)", (backend) => {
+  let db: TestDatabase
+  const env = () => ({ DATABASE_URL: db.url, EVT_HISTORY_URL: Path.join(folder, `history-${backend}.db`) })
+  const { evt, json } = command(env)
+  beforeAll(async () => {
+    db = await createDatabase(backend)
   })
-}
+  afterAll(() => db?.drop())
 
-if (full) {
-  describe("evt", () => {
-    let db: TestDatabase
-    const env = () => ({ DATABASE_URL: db.url, EVT_HISTORY_URL: Path.join(folder, "history.db") })
-    const { evt, json } = command(env)
-    const emit = (count: number) =>
-      Effect.runPromise(Effect.provide(
-        Effect.flatMap(Generator.Generator, (generator) =>
-          generator.addAll(Array.from({ length: count }, () =>
-            Generator.event(Big, { text: "x".repeat(500) })))),
-        db.stream({ migrate: "check" })
-      ))
-    beforeAll(async () => {
-      db = await createDatabase("sqlite")
-      await json("migrate")
+  it("looks after a stream from its first table to its last event", async () => {
+    expect((await evt("status")).code).toBe(3)
+    expect(await json("migrate")).toEqual({ migrated: ["stream", "history"] })
+    expect(await json("consumers", "register", "MAILER")).toEqual({ consumer: "local:MAILER", cursor: null })
+    expect(await evt("emit", "USR_ADD", "{\"id\":1}", "--key", "ada")).toEqual({ code: 0, out: "1\n", err: "" })
+    expect(await json("emit", "--dedupe", "once", "USR_DEL", "-5")).toEqual({ id: "2" })
+
+    const batch = await json("poll", "MAILER", "--want", "USR_ADD, OTHER")
+    expect(batch.events).toMatchObject([{ id: "1", type: "USR_ADD", key: "ada", data: { id: 1 } }])
+    expect((await json("poll", "MAILER", "--last-id", "1", "--limit", "1")).events).toMatchObject([{
+      id: "2",
+      data: -5
+    }])
+    const { consumers, head } = await json("status")
+    expect(head).toBe("2")
+    expect(consumers).toMatchObject([{ consumer: "local:MAILER", cursor: "1", lag: { events: 1 }, state: "idle" }])
+
+    await json("consumers", "pause", "MAILER", "--why", "a holiday")
+    expect((await evt("consumers", "list")).out).toMatch(/^local:MAILER +paused +1 +1 .*a holiday$/m)
+    expect((await json("poll", "MAILER")).events).toEqual([])
+    if (backend === "sqlite") {
+      await json("consumers", "resume", "MAILER")
+      expect((await json("consumers", "reset", "MAILER", "--to", "beginning")).cursor).toBe(null)
+      expect((await json("consumers", "reset", "MAILER", "--to", "1")).cursor).toBe("1")
+      expect((await json("consumers", "reset", "MAILER", "--to", "2999-01-01T00:00:00Z")).cursor).toBe("2")
+      expect(await json("dead-letters", "list", "MAILER")).toEqual([])
+      expect(await json("dead-letters", "redrive", "MAILER")).toEqual({ redriving: 0 })
+      expect(await json("dead-letters", "drop", "MAILER", "--all")).toEqual({ dropped: 0 })
+    } else await json("consumers", "remove", "MAILER")
+
+    expect(await json("archive", "--once")).toMatchObject({ archived: 2, upTo: "2", behind: 0 })
+    const lines = (await evt("history", "export", "--want", "USR_ADD")).out.trim().split("\n")
+    expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ id: "1", type: "USR_ADD", data: { id: 1 } }])
+    if (backend !== "sqlite") return
+    expect((await evt("history", "export", "--until", "2001-01-01")).out).toBe("")
+    // the history has it, too
+    expect(await json("consumers", "redact", "--key", "ada")).toEqual({ log: 1, history: 1, deadLetters: 0 })
+    expect((await evt("history", "export")).out).not.toContain("ada")
+    expect((await evt("discard", "--once")).out).toMatch(/^0 discarded.*retained\n$/)
+    expect(await json("discard", "--once", "--retain", "0 millis")).toMatchObject({
+      deleted: 2,
+      discardedTo: "2",
+      left: 0
     })
-    afterAll(() => db?.drop())
 
-    it("fits into the width that there is, without colours in a pipe", async () => {
-      const user = "a-user-with-a-very-long-name.of.47.characters.x"
-      await json("consumers", "register", `${user}:INDEXER`)
-      await json(
-        "consumers",
-        "pause",
-        `${user}:INDEXER`,
-        "--why",
-        "waits\u001b[31m for the index\nto be built ".repeat(5)
-      )
-      for (const columns of [80, 40]) {
-        const answers = []
-        for (const args of [["status"], ["consumers", "audit"]]) {
-          answers.push(await collect(start({ ...env(), COLUMNS: String(columns) }, args)))
-        }
-        for (const { code, out } of answers) {
-          expect(code).toBe(0)
-          // eslint-disable-next-line no-control-regex
-          expect(out).not.toMatch(/\u001b/)
-          const table = out.split("\n").filter((line) => !line.startsWith("stream "))
-          expect(Math.max(...table.map((line) => line.length))).toBeLessThanOrEqual(columns)
-          expect(out).toContain("…")
-        }
+    await json("consumers", "remove", "MAILER", "--dead-letters", "drop")
+    const audit = await json("consumers", "audit", "local:MAILER")
+    expect(audit.map(({ action }: any) => action)).toEqual(
+      expect.arrayContaining(["remove", "reset", "resume", "pause"])
+    )
+    for (const { actor } of audit) expect(actor).toBe(`evt:${Os.userInfo().username}`)
+  }, 400_000)
+})
+
+describe("evt", () => {
+  let db: TestDatabase
+  const env = () => ({ DATABASE_URL: db.url, EVT_HISTORY_URL: Path.join(folder, "history.db") })
+  const { evt, json } = command(env)
+  const emit = (count: number) =>
+    Effect.runPromise(Effect.provide(
+      Effect.flatMap(Generator.Generator, (generator) =>
+        generator.addAll(Array.from({ length: count }, () =>
+          Generator.event(Big, { text: "x".repeat(500) })))),
+      db.stream({ migrate: "check" })
+    ))
+  beforeAll(async () => {
+    db = await createDatabase("sqlite")
+    await json("migrate")
+  })
+  afterAll(() => db?.drop())
+
+  it("fits into the width that there is, without colours in a pipe", async () => {
+    const user = "a-user-with-a-very-long-name.of.47.characters.x"
+    await json("consumers", "register", `${user}:INDEXER`)
+    await json(
+      "consumers",
+      "pause",
+      `${user}:INDEXER`,
+      "--why",
+      "waits\u001b[31m for the index\nto be built ".repeat(5)
+    )
+    for (const columns of [80, 40]) {
+      const answers = []
+      for (const args of [["status"], ["consumers", "audit"]]) {
+        answers.push(await collect(start({ ...env(), COLUMNS: String(columns) }, args)))
       }
-    })
+      for (const { code, out } of answers) {
+        expect(code).toBe(0)
+        // eslint-disable-next-line no-control-regex
+        expect(out).not.toMatch(/\u001b/)
+        const table = out.split("\n").filter((line) => !line.startsWith("stream "))
+        expect(Math.max(...table.map((line) => line.length))).toBeLessThanOrEqual(columns)
+        expect(out).toContain("…")
+      }
+    }
+  })
 
-    it("ends quietly when nobody reads any more", async () => {
-      for (let i = 0; i < 3; i++) await emit(1000)
-      expect((await json("archive", "--once")).archived).toBe(3000)
-      const script = `"$0" --import "$1" "$2" history export | head -n 1; echo "code \${PIPESTATUS[0]}"`
-      const { err, out } = await collect(
-        ChildProcess.spawn("bash", ["-c", script, process.execPath, tsx, main], { env: environment(env()) })
-      )
-      expect(err).toBe("")
-      const [first, code] = out.trim().split("\n")
-      expect(JSON.parse(first!).type).toBe("BIG")
-      expect(code).toBe("code 0")
-    })
+  it("ends quietly when nobody reads any more", async () => {
+    for (let i = 0; i < 3; i++) await emit(1000)
+    expect((await json("archive", "--once")).archived).toBe(3000)
+    const script = `"$0" --import "$1" "$2" history export | head -n 1; echo "code \${PIPESTATUS[0]}"`
+    const { err, out } = await collect(
+      ChildProcess.spawn("bash", ["-c", script, process.execPath, tsx, main], { env: environment(env()) })
+    )
+    expect(err).toBe("")
+    const [first, code] = out.trim().split("\n")
+    expect(JSON.parse(first!).type).toBe("BIG")
+    expect(code).toBe("code 0")
+  })
 
-    it("shows events as they come, until it is interrupted", async () => {
-      const child = start(env(), ["tail", "--json", "--want", "BIG"])
-      const answer = collect(child)
-      let seen = false
-      child.stdout.once("data", () => seen = true)
-      while (!seen && child.exitCode === null) await emit(1)
-      child.kill("SIGINT")
-      const { code, err, out } = await answer
-      expect({ code, err }).toEqual({ code: 130, err: "" })
-      expect(JSON.parse(out.split("\n")[0]!)).toMatchObject({ type: "BIG" })
-    })
-
-    it("gives its lease back when it is interrupted", async () => {
+  it("shows events as they come, until it is interrupted", async () => {
+    const child = start(env(), ["tail", "--json", "--want", "BIG"])
+    const answer = collect(child)
+    let seen = false
+    child.stdout.once("data", () => seen = true)
+    while (!seen && child.exitCode === null) {
       await emit(1)
-      const child = start(env(), ["archive", "--json"])
-      const answer = collect(child)
-      await new Promise((resolve) => child.stdout.once("data", resolve))
-      const archiver = async () =>
-        (await json("consumers", "list")).find(({ component }: any) => component === "ARCHIVER")
-      expect((await archiver()).state).toBe("active")
-      child.kill("SIGINT")
-      expect((await answer).code).toBe(130)
-      expect((await archiver()).lease).toBe(null)
-    })
-
-    it.each([
-      [["emit", "usr", "{}"], /type must fit/],
-      [["emit", "USR", "[12345678901234567890]"], /would lose digits/],
-      [["emit"], /Missing argument <type>/],
-      [["emit", "USR", "{}", "--kye", "x"], /there is no option --kye/],
-      [["poll", "no spaces"], /component of a consumer must be/],
-      [["poll", "LIVE", "--limit"], /--limit needs a value/],
-      [["consumers", "reset", "X", "--to", "yesterday"], /--to must be/],
-      [["discard", "--once", "--retain", "long"], /must be a duration/],
-      [["bogus"], /Invalid subcommand/]
-    ])("refuses %j", async (args, why) => {
-      const { code, err, out } = await evt(...args)
-      expect(err).toMatch(why)
-      expect(err).toMatch(/^evt: [^\n]+\n$/)
-      expect({ code, out }).toEqual({ code: 2, out: "" })
-    })
-
-    it("says what failed", async () => {
-      const { code, err } = await evt("consumers", "resume", "nobody:HERE")
-      expect(code).toBe(1)
-      expect(err).toMatch(/^evt: Consumer nobody:HERE is not registered[^\n]*\n$/)
-    })
-
-    it.each([
-      ["postgres://127.0.0.1:1/x", 3],
-      ["mariadb://root@127.0.0.1:1/x", 3],
-      [Path.join(folder, "not-there.db"), 3],
-      [import.meta.filename, 3],
-      ["", 2]
-    ])("with the database %s", async (DATABASE_URL, expected) => {
-      const { code, err, out } = await collect(start({ DATABASE_URL }, ["status"]))
-      expect(err).toMatch(/^evt: [^\n]+\n$/)
-      expect({ code, out }).toEqual({ code: expected, out: "" })
-      if (!DATABASE_URL.startsWith("postgres")) return
-      const { err: more } = await collect(start({ DATABASE_URL }, ["status", "--verbose"]))
-      expect(more).toMatch(/\n {2}because: /)
-      expect(more).not.toMatch(/^ +at /m)
-    })
-
-    it("explains itself", async () => {
-      const { code, out } = await evt("--help")
-      expect(code).toBe(0)
-      for (const word of ["DATABASE_URL", "EXIT CODES", "130", "dead-letters redrive", "history export"]) {
-        expect(out).toContain(word)
-      }
-      // eslint-disable-next-line no-control-regex
-      expect(out).not.toMatch(/\u001b/)
-    })
+      // SQLite answers without leaving a turn to the pipe
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+    child.kill("SIGINT")
+    const { code, err, out } = await answer
+    expect({ code, err }).toEqual({ code: 130, err: "" })
+    expect(JSON.parse(out.split("\n")[0]!)).toMatchObject({ type: "BIG" })
   })
-}
+
+  it("gives its lease back when it is interrupted", async () => {
+    await emit(1)
+    const child = start(env(), ["archive", "--json"])
+    const answer = collect(child)
+    await new Promise((resolve) => child.stdout.once("data", resolve))
+    const archiver = async () =>
+      (await json("consumers", "list")).find(({ component }: any) => component === "ARCHIVER")
+    expect((await archiver()).state).toBe("active")
+    child.kill("SIGINT")
+    expect((await answer).code).toBe(130)
+    expect((await archiver()).lease).toBe(null)
+  })
+
+  it.each([
+    [["emit", "usr", "{}"], /type must fit/],
+    [["emit", "USR", "[12345678901234567890]"], /would lose digits/],
+    [["emit"], /Missing argument <type>/],
+    [["emit", "USR", "{}", "--kye", "x"], /there is no option --kye/],
+    [["poll", "no spaces"], /component of a consumer must be/],
+    [["poll", "LIVE", "--limit"], /--limit needs a value/],
+    [["consumers", "reset", "X", "--to", "yesterday"], /--to must be/],
+    [["discard", "--once", "--retain", "long"], /must be a duration/],
+    [["bogus"], /Invalid subcommand/]
+  ])("refuses %j", async (args, why) => {
+    const { code, err, out } = await evt(...args)
+    expect(err).toMatch(why)
+    expect(err).toMatch(/^evt: [^\n]+\n$/)
+    expect({ code, out }).toEqual({ code: 2, out: "" })
+  })
+
+  it("says what failed", async () => {
+    const { code, err } = await evt("consumers", "resume", "nobody:HERE")
+    expect(code).toBe(1)
+    expect(err).toMatch(/^evt: Consumer nobody:HERE is not registered[^\n]*\n$/)
+  })
+
+  it.each([
+    ["postgres://127.0.0.1:1/x", 3],
+    ["mariadb://root@127.0.0.1:1/x", 3],
+    [Path.join(folder, "not-there.db"), 3],
+    [import.meta.filename, 3],
+    ["", 2]
+  ])("with the database %s", async (DATABASE_URL, expected) => {
+    const { code, err, out } = await collect(start({ DATABASE_URL }, ["status"]))
+    expect(err).toMatch(/^evt: [^\n]+\n$/)
+    expect({ code, out }).toEqual({ code: expected, out: "" })
+    if (!DATABASE_URL.startsWith("postgres")) return
+    const { err: more } = await collect(start({ DATABASE_URL }, ["status", "--verbose"]))
+    expect(more).toMatch(/\n {2}because: /)
+    expect(more).not.toMatch(/^ +at /m)
+  })
+
+  it("explains itself", async () => {
+    const { code, out } = await evt("--help")
+    expect(code).toBe(0)
+    for (const word of ["DATABASE_URL", "EXIT CODES", "130", "dead-letters redrive", "history export"]) {
+      expect(out).toContain(word)
+    }
+    // eslint-disable-next-line no-control-regex
+    expect(out).not.toMatch(/\u001b/)
+  })
+})
