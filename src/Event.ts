@@ -12,7 +12,7 @@ import { isRedacted } from "./internal/redacted.js"
 import * as Json from "./internal/json.js"
 import { keyIssue } from "./internal/key.js"
 import { keyHash } from "./internal/keyHash.js"
-import { uuidv7 } from "./internal/uuid.js"
+import { isUuid, uuidv7 } from "./internal/uuid.js"
 
 /**
  * What travels with an event beside its payload. `version` is the payload version and is written by the library.
@@ -88,36 +88,124 @@ export const make = <T extends EventType.EventType.Any>(
   if (Either.isLeft(encoded)) return refuse("data", `does not fit its schema: ${encoded.left.message}`)
   const text = Json.encode(encoded.right)
   if (Either.isLeft(text)) return refuse("data", text.left)
-  const bytes = Buffer.byteLength(text.right)
-  if (bytes > options.maxDataBytes) {
-    return refuse("data", `has ${bytes} bytes of JSON, more than the ${options.maxDataBytes} that are allowed`)
-  }
-  let key: string | null
+  let key: string | undefined
   try {
-    key = options.key ?? type.key?.(data) ?? null
+    key = options.key ?? type.key?.(data)
   } catch (error) {
     return refuse("key", `cannot be computed: ${error instanceof Error ? error.message : String(error)}`)
+  }
+  return written(type, text.right, { ...options, key })
+}
+
+/**
+ * Checks one event whose data is JSON text already: the text is stored byte for byte, whatever numbers it has. For
+ * gateways and tools; programs declare their types.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromJson = (
+  type: string,
+  json: string,
+  options: Parameters<typeof make>[2] & {
+    /** Version of the payload's form. Default 1. */
+    readonly version?: number | undefined
+  }
+): Either.Either<NewEvent, InvalidEvent> => {
+  const issue = typeIssue(type)
+  if (issue !== undefined) return Either.left(issue)
+  const { version = 1 } = options
+  const refuse = (part: string, reason: string) => Either.left(new InvalidEvent({ type, part, reason }))
+  if (!Number.isSafeInteger(version) || version < 1) {
+    return refuse("meta", `version must be an integer from 1, not ${version}`)
+  }
+  const wrong = Json.textIssue(json)
+  return wrong === undefined ? written({ name: type, version }, json, options) : refuse("data", wrong)
+}
+
+/**
+ * Checks an event that was made elsewhere, by `make` or `fromJson` of another process, before it is stored here.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const check = (
+  event: NewEvent,
+  options: { readonly maxDataBytes: number }
+): Either.Either<NewEvent, InvalidEvent> => {
+  const issue = typeIssue(event.type)
+  if (issue !== undefined) return Either.left(issue)
+  const refuse = (part: string, reason: string) => Either.left(new InvalidEvent({ type: event.type, part, reason }))
+  if (!isUuid(event.uid)) {
+    return refuse("uid", `must be a UUID in small letters, not ${JSON.stringify(event.uid).slice(0, 60)}`)
+  }
+  const wrong = Json.textIssue(event.data)
+  if (wrong !== undefined) return refuse("data", wrong)
+  if (event.meta !== null) {
+    const meta = Json.textIssue(event.meta) ?? (event.meta.startsWith("{") ? undefined : "is no object")
+    if (meta !== undefined) return refuse("meta", meta)
+    if (event.meta.length > mostMeta) {
+      return refuse("meta", `has ${event.meta.length} characters, more than ${mostMeta}`)
+    }
+  }
+  return finished(event, options.maxDataBytes)
+}
+
+const typeIssue = (type: string): InvalidEvent | undefined =>
+  EventType.namePattern.test(type)
+    ? undefined
+    : new InvalidEvent({ type: type.slice(0, 100), part: "type", reason: `must fit ${EventType.namePattern.source}` })
+
+/** What a baggage of meta may have in characters, from elsewhere. */
+const mostMeta = 8192
+
+const written = (
+  type: { readonly name: string; readonly version: number },
+  data: string,
+  options: Parameters<typeof make>[2]
+): Either.Either<NewEvent, InvalidEvent> =>
+  Either.flatMap(
+    Either.mapLeft(
+      makeMeta(type.version, options),
+      (reason) => new InvalidEvent({ type: type.name, part: "meta", reason })
+    ),
+    (meta) =>
+      finished({
+        uid: uuidv7(),
+        type: type.name,
+        key: options.key ?? null,
+        meta,
+        dedupeKey: options.dedupeKey ?? null,
+        data
+      }, options.maxDataBytes)
+  )
+
+const finished = (
+  event: Omit<NewEvent, "keyHash">,
+  maxDataBytes: number
+): Either.Either<NewEvent, InvalidEvent> => {
+  const { data, dedupeKey, key, meta, type, uid } = event
+  const refuse = (part: string, reason: string) => Either.left(new InvalidEvent({ type, part, reason }))
+  const bytes = Buffer.byteLength(data)
+  if (bytes > maxDataBytes) {
+    return refuse("data", `has ${bytes} bytes of JSON, more than the ${maxDataBytes} that are allowed`)
   }
   if (key !== null) {
     const issue = keyIssue(key)
     if (issue !== undefined) return refuse("key", issue)
   }
-  const dedupeKey = options.dedupeKey ?? null
   if (dedupeKey !== null) {
     const issue = keyIssue(dedupeKey)
     if (issue !== undefined) return refuse("dedupeKey", issue)
   }
-  const meta = makeMeta(type.version, options)
-  if (Either.isLeft(meta)) return refuse("meta", meta.left)
-  const uid = uuidv7()
   return Either.right({
     uid,
-    type: type.name,
+    type,
     key,
     keyHash: key === null ? parseInt(uid.slice(-8), 16) : keyHash(key),
-    meta: meta.right,
+    meta,
     dedupeKey,
-    data: text.right
+    data
   })
 }
 

@@ -389,6 +389,54 @@ export class UnsupportedDatabase extends Schema.TaggedError<UnsupportedDatabase>
 }
 
 /**
+ * A server over the network does not know who asks: no credentials, or wrong ones. It does not say which.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Unauthorized extends Schema.TaggedError<Unauthorized>()("Unauthorized", {
+  /** What is missing or wrong, as a sentence for the caller. */
+  reason: Schema.String
+}) {
+  override get message(): string {
+    return `Not authorized: ${this.reason}`
+  }
+}
+
+/**
+ * Who asks is known, and may not do that.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Forbidden extends Schema.TaggedError<Forbidden>()("Forbidden", {
+  user: Schema.String,
+  /** The right that is missing: `emit`, `emit TYPE`, `poll`, `push`, `administer`. */
+  needs: Schema.String
+}) {
+  override get message(): string {
+    return `${this.user} may not do this: it needs the right to ${this.needs}`
+  }
+}
+
+/**
+ * A server over the network is asked for more at a time than it gives: by this connection, this user or everybody. The
+ * same call may succeed later.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LimitExceeded extends Schema.TaggedError<LimitExceeded>()("LimitExceeded", {
+  /** Name of the limit, as in the server's options. */
+  limit: Schema.String,
+  most: Schema.Number
+}) {
+  override get message(): string {
+    return `Too much at a time: ${this.limit} is at most ${this.most}`
+  }
+}
+
+/**
  * The database failed or refused. `retryable`: the same call may succeed later without any change.
  *
  * @since 0.1.0

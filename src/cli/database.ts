@@ -12,7 +12,6 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
-import type { Source } from "../layers/archive/source.js"
 import * as EventStream from "../layers/EventStream.js"
 import * as History from "../layers/History.js"
 import type { Service as Archiver } from "../services/Archiver.js"
@@ -31,7 +30,6 @@ interface Driver {
 }
 
 export interface Database extends EventStream.Service {
-  readonly source: Source
   /** Undefined without `EVT_HISTORY_URL`. */
   readonly archive: { readonly archiver: Archiver; readonly history: HistoryService } | undefined
 }
@@ -145,11 +143,10 @@ export const layer = (needs: Needs = {}): Layer.Layer<Stream, OpenError> =>
         ...environment(),
         ...(needs.sequencer === "on" ? {} : { sequencer: "off" as const })
       })
-      const { service, source } = yield* EventStream.opened({ ...options, history })
+      const service = yield* EventStream.make({ ...options, history })
       const { archiver, history: archived } = service
       return {
         ...service,
-        source,
         archive: archiver === undefined || archived === undefined ? undefined : { archiver, history: archived }
       }
     })

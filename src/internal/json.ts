@@ -60,3 +60,15 @@ export const encode = (value: unknown): Either.Either<string, string> => {
   const issue = inspect(value, [], [])
   return issue === undefined ? Either.right(JSON.stringify(value)) : Either.left(issue)
 }
+
+/**
+ * What is wrong with a text that should be JSON and is to be stored as it is; undefined if nothing is. Nested as deep as
+ * `encode` allows, so that who reads it can do the same to it.
+ */
+export const textIssue = (text: string): string | undefined => {
+  try {
+    return inspect(JSON.parse(text), [], [])
+  } catch (error) {
+    return `is not JSON: ${error instanceof Error ? error.message : String(error)}`
+  }
+}

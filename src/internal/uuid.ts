@@ -31,3 +31,7 @@ export const uuidv7 = (): string => {
       hex[b[7]!]
     }`
 }
+
+/** The form of a uid, whoever made it. */
+export const isUuid = (text: string): boolean =>
+  /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(text)

@@ -126,7 +126,32 @@ export interface Service {
   readonly archiver: ArchiverService.Service | undefined
   readonly history: HistoryService.Service | undefined
   readonly health: HealthService.Service
+  /** @internal */
+  readonly core: Core
 }
+
+/**
+ * What this library's own servers and commands stand on.
+ *
+ * @internal
+ */
+export interface Core {
+  readonly store: EventStore
+  readonly reader: Reader.Reader
+  readonly open: Pusher.Open
+  readonly source: Source
+  readonly historyStore: HistoryStore | undefined
+  readonly maxDataBytes: number
+}
+
+/**
+ * The default stream as a whole: what the servers of `effect-eventstream/rpc`, `/ftn18` and `/http` ask for. A stream with
+ * a name of its own is served with `Layer.effect(EventStream.EventStream, Orders)`.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class EventStream extends Context.Tag("effect-eventstream/EventStream")<EventStream, Service>() {}
 
 /**
  * What can go wrong when a stream is opened.
@@ -139,7 +164,7 @@ export type OpenError = StoreError | SchemaMismatch | UnsupportedDatabase | Inva
 const defaults = { prefix: "evt_", maxDataBytes: 65_000, shutdownTimeout: Duration.seconds(10) }
 const mostDataBytes = 4 * 1024 * 1024
 
-const open = (options: Options) => ({
+const place = (options: Options) => ({
   prefix: options.prefix ?? defaults.prefix,
   schema: options.schema,
   migrate: options.migrate ?? "check"
@@ -154,20 +179,6 @@ const open = (options: Options) => ({
 export const make = (
   options: Options = {}
 ): Effect.Effect<Service, OpenError, SqlClient.SqlClient | Scope.Scope> =>
-  Effect.map(opened(options), ({ service }) => service)
-
-/**
- * The same, with what the archiver stands between.
- *
- * @internal
- */
-export const opened = (
-  options: Options = {}
-): Effect.Effect<
-  { readonly service: Service; readonly source: Source; readonly historyStore: HistoryStore | undefined },
-  OpenError,
-  SqlClient.SqlClient | Scope.Scope
-> =>
   Effect.gen(function*() {
     const archiving = options.archiver ?? "off"
     if (archiving !== "off" && options.history === undefined) {
@@ -193,7 +204,7 @@ export const opened = (
     }
     const sql = yield* SqlClient.SqlClient
     const readingClient = options.reader === undefined ? undefined : yield* buildReader(options.reader)
-    const store = yield* Store.make({ ...open(options), sql, reader: readingClient })
+    const store = yield* Store.make({ ...place(options), sql, reader: readingClient })
     yield* WakeUps.background(store)
     if (options.wakeUps !== undefined) yield* options.wakeUps(store)
     const looks = options.sequencer === "off"
@@ -207,7 +218,12 @@ export const opened = (
     const shutdown = yield* Shutdown.make
     const reader = Reader.make(store, { maxDataBytes })
     const poller = Poller.make(store, reader)
-    const pusher = yield* Pusher.make(store, reader, poller, { idle: options.pusher?.idle, ttl, looks, shutdown })
+    const { open, service: pusher } = yield* Pusher.make(store, reader, poller, {
+      idle: options.pusher?.idle,
+      ttl,
+      looks,
+      shutdown
+    })
     const source = local(store, reader, pusher)
     const archiver = archive === undefined ? undefined : Archiver.make(source, archive.store)
     const service: Service = {
@@ -220,7 +236,8 @@ export const opened = (
       discarder: Discarder.make(store, archive === undefined ? "none" : "history"),
       archiver,
       history: archive?.history,
-      health: Health.make(store, { history: archive?.store })
+      health: Health.make(store, { history: archive?.store }),
+      core: { store, reader, open, source, historyStore: archive?.store, maxDataBytes }
     }
     if (archiver !== undefined && archiving !== "off") yield* Archiver.background(archiver, archiving)
     if (options.discarder !== undefined && options.discarder !== "off") {
@@ -228,7 +245,7 @@ export const opened = (
     }
     // the last one that is added is the first one that runs
     yield* Effect.addFinalizer(() => shutdown.end(options.shutdownTimeout ?? defaults.shutdownTimeout))
-    return { service, source, historyStore: archive?.store }
+    return service
   })
 
 /** Built apart, or it would be shared with, or take the place of, the client in the context. */
@@ -254,7 +271,7 @@ export const migrate = (
 ): Effect.Effect<void, OpenError, SqlClient.SqlClient> =>
   Effect.gen(function*() {
     const sql = yield* SqlClient.SqlClient
-    yield* Store.make({ ...open(options), migrate: "auto", sql, reader: undefined })
+    yield* Store.make({ ...place(options), migrate: "auto", sql, reader: undefined })
     if (options.history === undefined) return
     yield* History.migrate({ ...options.history, prefix: options.history.prefix ?? options.prefix })
   })
@@ -266,6 +283,7 @@ export const migrate = (
  * @category models
  */
 export type Services =
+  | EventStream
   | GeneratorService.Generator
   | PollerService.Poller
   | PusherService.Pusher
@@ -295,10 +313,10 @@ export const layer = <O extends Options = {}>(
 ): Layer.Layer<ServicesOf<O>, OpenError, SqlClient.SqlClient> =>
   Layer.scopedContext(Effect.map(make(options), (service) => contextOf(service) as Context.Context<ServicesOf<O>>))
 
-const contextOf = (
-  { archiver, consumers, discarder, generator, health, history, poller, pusher, sequencer }: Service
-): Context.Context<Services> => {
-  let context: Context.Context<any> = Context.make(GeneratorService.Generator, generator).pipe(
+const contextOf = (service: Service): Context.Context<Services> => {
+  const { archiver, consumers, discarder, generator, health, history, poller, pusher, sequencer } = service
+  let context: Context.Context<any> = Context.make(EventStream, service).pipe(
+    Context.add(GeneratorService.Generator, generator),
     Context.add(PollerService.Poller, poller),
     Context.add(PusherService.Pusher, pusher),
     Context.add(SequencerService.Sequencer, sequencer),

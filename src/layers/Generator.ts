@@ -55,15 +55,16 @@ export const make = (
     const emitAll: Service["emitAll"] = (events) =>
       Effect.flatMap(encodeAll(events), (encoded) => Effect.as(store.emit(encoded), encoded.map(({ uid }) => uid)))
 
-    const addAll: Service["addAll"] = (events) =>
+    const add = (events: Effect.Effect<ReadonlyArray<Event.NewEvent>, EventStreamError.InvalidEvent>) =>
       store.outside(
         "add",
         Effect.flatMap(
-          encodeAll(events),
+          events,
           (encoded) =>
             encoded.length === 0 ? Effect.succeed([]) : write(encoded) as Effect.Effect<ReadonlyArray<any>, AppendError>
         )
       )
+    const addAll: Service["addAll"] = (events) => add(encodeAll(events))
 
     return {
       emit: (type, data, options) =>
@@ -85,6 +86,7 @@ export const make = (
       },
       add: (type, data, options) => Effect.map(addAll([event(type, data, options)]), ([id]) => id!),
       addAll,
+      append: (events) => add(Either.all(events.map((event) => Event.check(event, { maxDataBytes })))),
       statement: (events) =>
         Effect.map(encodeAll(events), (encoded) => ({
           ...store.statement(encoded),

@@ -14,6 +14,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as EventId from "../EventId.js"
 import { InvalidOption, type SchemaMismatch, StoreError, type UnsupportedDatabase } from "../EventStreamError.js"
+import { eventJson } from "../internal/eventJson.js"
 import type { Query, Service } from "../services/History.js"
 import * as HistoryService from "../services/History.js"
 import type * as Port from "../services/HistoryStore.js"
@@ -183,20 +184,4 @@ const time = (option: string, value: Date | undefined): Effect.Effect<number | u
 }
 
 /** By hand: to parse and print again would change numbers, and the order of members. */
-const toLine = ({ data, generation, id, key, meta, ts, type, uid }: Port.ArchivedEvent): string =>
-  `{"generation":${generation},"id":"${id}","uid":${JSON.stringify(uid)},"type":${JSON.stringify(type)}${
-    key === null ? "" : `,"key":${JSON.stringify(key)}`
-  }${meta === null ? "" : `,"meta":${jsonOf(meta)}`},"ts":"${new Date(ts).toISOString()}","data":${jsonOf(data)}}\n`
-
-/**
- * The text as it is. Writers in other languages may have put line breaks between its tokens, which become spaces; what is
- * no JSON at all becomes a string of it.
- */
-const jsonOf = (text: string): string => {
-  try {
-    JSON.parse(text)
-  } catch {
-    return JSON.stringify(text)
-  }
-  return /[\r\n]/.test(text) ? text.replaceAll(/[\r\n]+/g, " ") : text
-}
+const toLine = (event: Port.ArchivedEvent): string => `{"generation":${event.generation},${eventJson(event).slice(1)}\n`

@@ -61,6 +61,12 @@ export interface Options {
   readonly looks: Looks | undefined
 }
 
+/** Becomes the active receiver of a consumer, for as long as the scope. */
+export type Open = (
+  consumer: Consumer,
+  options?: SubscribeOptions<any, any>
+) => Effect.Effect<Subscription, SubscribeError, Scope.Scope>
+
 /** A consumer that this process is the active receiver of. */
 export interface Subscription {
   readonly ident: string
@@ -96,7 +102,7 @@ export const make = (
   reader: Reader,
   poller: Poller,
   options: Options
-): Effect.Effect<Service, never, Scope.Scope> =>
+): Effect.Effect<{ readonly service: Service; readonly open: Open }, never, Scope.Scope> =>
   Effect.gen(function*() {
     const leases = yield* Leases.make({
       ttl: options.ttl,
@@ -154,10 +160,7 @@ export const make = (
       maxSize: keptBytes
     })
 
-    const open = (
-      consumer: Consumer,
-      options: SubscribeOptions<any, any> = {}
-    ): Effect.Effect<Subscription, SubscribeError, Scope.Scope> =>
+    const open: Open = (consumer, options = {}) =>
       Effect.gen(function*() {
         const ident = yield* identOf("subscribe", consumer)
         const limit = yield* reader.limit(options.limit)
@@ -320,9 +323,6 @@ export const make = (
         })
       ))
 
-    return {
-      subscribe,
-      live,
-      run: (consumer, handler, options) => Runner.run(store, open, consumer, handler, options)
-    }
+    const run: Service["run"] = (consumer, handler, options) => Runner.run(store, open, consumer, handler, options)
+    return { service: { subscribe, live, run }, open }
   })

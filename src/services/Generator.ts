@@ -6,7 +6,7 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
-import type { EmitOptions } from "../Event.js"
+import type { EmitOptions, NewEvent } from "../Event.js"
 import type { EventId } from "../EventId.js"
 import type {
   ForeignTransaction,
@@ -107,6 +107,13 @@ export interface Service {
   /** The same for many events: all or none, with consecutive places in the order. */
   readonly addAll: (
     events: ReadonlyArray<Declared>
+  ) => Effect.Effect<ReadonlyArray<EventId>, InvalidEvent | InsideTransaction | OutcomeUnknown | StoreError>
+  /**
+   * As `addAll`, for events that were encoded elsewhere, by `Event.make` or `Event.fromJson` of another process or of a
+   * gateway: they are checked again, and written as they are.
+   */
+  readonly append: (
+    events: ReadonlyArray<NewEvent>
   ) => Effect.Effect<ReadonlyArray<EventId>, InvalidEvent | InsideTransaction | OutcomeUnknown | StoreError>
   /**
    * The INSERT that `emitAll` would send, with its parameters in order, for a transaction of another library. It must

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { type Archiver, type EventStream, EventType, type History } from "../../src/index.js"
 import type { Source } from "../../src/layers/archive/source.js"
-import { opened as openStream } from "../../src/layers/EventStream.js"
+import { make as openStream } from "../../src/layers/EventStream.js"
 import type { Service as HistoryStore } from "../../src/services/HistoryStore.js"
 import * as Sqlite from "../../src/sqlite.js"
 import * as Schema from "effect/Schema"
@@ -38,7 +38,7 @@ export const opened = (places: Places): Effect.Effect<Archive, unknown, SqlClien
     (options) =>
       Effect.map(
         openStream({ ...options, history: { client: places.history.client(places.clients?.history) } }),
-        ({ historyStore, service, source }) => ({ ...service, historyStore, source }) as Archive
+        ({ core, ...service }) => ({ ...service, historyStore: core.historyStore, source: core.source }) as Archive
       )
   )
 }

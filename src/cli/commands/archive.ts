@@ -22,7 +22,7 @@ export const archive = Command.make("archive", {
   ...common,
   once: Options.boolean("once").pipe(Options.withDescription("Archives what is there now, and ends"))
 }, (options) =>
-  Database.withStream(({ archive, source }) =>
+  Database.withStream(({ archive, core: { source } }) =>
     Effect.gen(function*() {
       if (archive === undefined) {
         return yield* new Usage({ message: "EVT_HISTORY_URL is not set: the database that events are archived to" })

@@ -52,7 +52,7 @@ export const discard = Command.make("discard", {
         : { retain: { for: young, events: options.retainEvents } }),
       ...(evictAfter === undefined ? {} : { stale: { evictAfter } })
     }
-    yield* Database.withStream(({ discarder, source }) =>
+    yield* Database.withStream(({ core: { source }, discarder }) =>
       Effect.gen(function*() {
         if (!options.once) return yield* discarder.run(settings)
         const bar = yield* Bar.make

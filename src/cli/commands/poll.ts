@@ -3,6 +3,7 @@ import { common, consumer, listOf, optional, optionalInteger, want } from "../ar
 import * as Effect from "effect/Effect"
 import * as Database from "../database.js"
 import * as Output from "../output.js"
+import { eventJson } from "../../internal/eventJson.js"
 import { eventLine } from "./eventLine.js"
 
 export const poll = Command.make("poll", {
@@ -19,6 +20,14 @@ export const poll = Command.make("poll", {
         limit: options.limit,
         want: listOf(options.want)
       }),
-      (batch) => Output.either(options, batch, batch.events.map((event) => eventLine(event as any)).join("\n"))
+      ({ events, generation, upTo }) =>
+        options.json
+          ? Output.line(
+            `{"events":[${events.map(({ row }) => eventJson(row)).join(",")}],` +
+              `"upTo":${upTo === undefined ? "null" : `"${upTo}"`},"generation":${generation}}`
+          )
+          : events.length === 0
+          ? Effect.void
+          : Output.line(events.map((event) => eventLine(event as any)).join("\n"))
     )
   )).pipe(Command.withDescription("The next events of a consumer (LIVE: of nobody); acknowledges with --last-id only"))

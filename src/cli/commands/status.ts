@@ -9,7 +9,7 @@ export const status = Command.make(
   "status",
   common,
   (options) =>
-    Database.withStream(({ consumers, source, stream }) =>
+    Database.withStream(({ consumers, core: { source }, stream }) =>
       Effect.gen(function*() {
         const head = yield* source.head
         const { discardedTo } = yield* source.retention

@@ -1,6 +1,7 @@
 import * as Command from "@effect/cli/Command"
 import * as Stream from "effect/Stream"
 import type { Unknown } from "../../Event.js"
+import { eventJson } from "../../internal/eventJson.js"
 import type { Gap } from "../../services/Pusher.js"
 import { common, listOf, want } from "../arguments.js"
 import * as Database from "../database.js"
@@ -16,7 +17,7 @@ export const tail = Command.make("tail", { ...common, want }, (options) =>
           event._tag === "Gap"
             ? Output.note(`evt: ${event.missed} events up to ${event.upTo} were missed: too slow for them`)
             : options.json
-            ? Output.json(event)
+            ? Output.line(eventJson(event.row))
             : Output.line(eventLine(event))
       ),
     { sequencer: "on" }
