@@ -57,7 +57,89 @@ const open = Metric.gauge("evt.server.connections", { description: "Connections 
 
 /** Counts something that was refused; `why` is one of a few words. */
 export const refused = (transport: string, why: string): Effect.Effect<void> =>
-  Metric.incrementBy(Metric.tagged(Metric.tagged(refusals, "transport", transport), "why", why), 1)
+  Metric.increment(Metric.tagged(Metric.tagged(refusals, "transport", transport), "why", why) as typeof refusals)
+
+/** One caller's connection. */
+export interface Connection {
+  /** Runs a request of a user, if there may be one more. */
+  readonly request: <A, E, R>(user: string, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | LimitExceeded, R>
+  /** Takes a place for a subscription of a user, for as long as the scope. */
+  readonly subscription: (user: string) => Effect.Effect<void, LimitExceeded, Scope.Scope>
+}
+
+export interface Quota {
+  readonly settings: Settings
+  /** Takes a place for a connection, for as long as the scope. */
+  readonly connect: Effect.Effect<Connection, LimitExceeded, Scope.Scope>
+}
+
+type Counts = Map<string, number>
+
+const add = (counts: Counts, user: string, n: 1 | -1) => {
+  const count = (counts.get(user) ?? 0) + n
+  if (count === 0) counts.delete(user)
+  else counts.set(user, count)
+}
+
+export const make = (transport: string, limits: Limits = {}): Quota => {
+  const given = Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined))
+  const settings: Settings = { ...defaults, ...given }
+  const users = { connections: new Map() as Counts, requests: new Map() as Counts, subscriptions: new Map() as Counts }
+  let connections = 0
+  const gauge = Metric.tagged(open, "transport", transport)
+
+  const over = (limit: Kind) =>
+    Effect.zipRight(refused(transport, limit), Effect.fail(new LimitExceeded({ limit, most: settings[limit] })))
+  const full = (counts: Counts, user: string, most: number) => (counts.get(user) ?? 0) >= most
+
+  const connect: Quota["connect"] = Effect.gen(function*() {
+    const own = { requests: 0, subscriptions: 0 }
+    const known = new Set<string>()
+    yield* Effect.acquireRelease(
+      Effect.suspend(() =>
+        connections >= settings.connections ? over("connections") : Metric.set(gauge, ++connections)
+      ),
+      () =>
+        Effect.suspend(() => {
+          for (const user of known) add(users.connections, user, -1)
+          known.clear()
+          return Metric.set(gauge, --connections)
+        })
+    )
+    /** A connection is a user's from its first request on; one may carry several (FTN18 shows who it is in each). */
+    const introduce = (user: string) =>
+      Effect.suspend(() => {
+        if (known.has(user)) return Effect.void
+        if (full(users.connections, user, settings.userConnections)) return over("userConnections")
+        known.add(user)
+        add(users.connections, user, 1)
+        return Effect.void
+      })
+    const place = (what: "requests" | "subscriptions", user: string) =>
+      Effect.acquireRelease(
+        Effect.suspend(() => {
+          if (own[what] >= settings[what]) return over(what)
+          const ofUser = what === "requests" ? "userRequests" : "userSubscriptions"
+          if (full(users[what], user, settings[ofUser])) return over(ofUser)
+          own[what]++
+          add(users[what], user, 1)
+          return Effect.void
+        }),
+        () =>
+          Effect.sync(() => {
+            own[what]--
+            add(users[what], user, -1)
+          })
+      )
+    return {
+      request: (user, effect) =>
+        Effect.zipRight(
+          introduce(user),
+          Effect.scopedWith((scope) =>
+            Effect.zipRight(Effect.provideService(place("requests", user), Scope.Scope, scope), effect)
+          )
+        ),
+      subscription: (user) => Effect.zipRight(introduce(user), place("subscriptions", user))
     }
   })
   return { settings, connect }
