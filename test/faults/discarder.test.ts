@@ -125,7 +125,8 @@ onEach("Discarder beside consumers", ({ backend, db, prefix, run }) => {
           const { events } = yield* poller.poll("ONLY")
           const first = start ?? 0n
           expect(events.map((event) => event.id)).toEqual(events.map((_, i) => first + BigInt(i + 1)))
-          expect(Number(first) + events.length).toBe((round + 1) * 40)
+          // a poll gives 1000 at most
+          expect(events.length).toBe(Math.min(1000, (round + 1) * 40 - Number(first)))
         }
       }),
       { prefix: prefix() }
