@@ -15,6 +15,8 @@ export interface Column<R> {
 const codes: Record<Colour | "bold", number> = { red: 31, yellow: 33, green: 32, dim: 2, bold: 1 }
 
 const gap = "  "
+/** Of a middle column while another one has room to give; of any column. */
+const readable = 8
 const narrowest = 5
 
 export const render = <R>(
@@ -58,7 +60,7 @@ const fit = (natural: ReadonlyArray<number>, width: number): ReadonlyArray<numbe
   }
   while (excess() > 0 && last > 1) {
     const i = widest(1, last - 1)
-    if (widths[i]! <= narrowest) break
+    if (widths[i]! <= readable) break
     widths[i]!--
   }
   while (excess() > 0) {

@@ -1,6 +1,7 @@
 /** Runs a TypeScript file in a process of its own, which talks by one JSON value a line. */
 import * as ChildProcess from "node:child_process"
 import * as Readline from "node:readline"
+import { afterEach } from "vitest"
 
 export interface Child {
   readonly pid: number
@@ -12,11 +13,13 @@ export interface Child {
   readonly exited: Promise<{ readonly code: number | null; readonly signal: string | null }>
 }
 
-// a test that fails leaves its children behind, maybe stopped ones, which would never end
+// a test that fails leaves its children behind, maybe stopped ones, which would never end and slow down what comes after
 const children = new Set<ChildProcess.ChildProcess>()
-process.on("exit", () => {
+const killAll = () => {
   for (const child of children) child.kill("SIGKILL")
-})
+}
+process.on("exit", killAll)
+afterEach(killAll)
 
 export const spawnTs = (file: string, args: ReadonlyArray<string>, env: Record<string, string> = {}): Child => {
   const child = ChildProcess.spawn(process.execPath, ["--import", "tsx", file, ...args], {

@@ -54,15 +54,15 @@ export const discard = Command.make("discard", {
     }
     yield* Database.withStream(({ core: { source }, discarder }) =>
       Effect.gen(function*() {
-        if (!options.once) return yield* discarder.run(settings)
         const bar = yield* Bar.make
         const { discardedTo: start } = yield* source.retention
-        const { head } = yield* source.look
         const look = Effect.gen(function*() {
           const { discardedTo } = yield* source.retention
+          const { head } = yield* source.look
           const total = Number(head - start)
           yield* bar.show(Number(discardedTo - start), total, `${discardedTo - start} of ${total} discarded`)
         })
+        if (!options.once) return yield* Bar.during(discarder.run(settings), bar, look)
         const report = yield* Bar.during(discarder.once(settings), bar, look)
         yield* Output.either(options, report, sentence(report))
       })

@@ -1,4 +1,4 @@
-/** How far long work is: a bar on a terminal, else a plain line now and then; always to standard error. */
+/** How far long work is: a bar on a terminal, else a plain line now and then when it has changed; always to standard error. */
 import * as Effect from "effect/Effect"
 
 /** Milliseconds between lines where there is no terminal. */
@@ -24,6 +24,7 @@ export const during = <A, E, R, E2, R2>(
 export const make: Effect.Effect<Progress> = Effect.sync(() => {
   const terminal = process.stderr.isTTY === true
   let shownAt = 0
+  let said = ""
   return {
     show: (done, total, text) =>
       Effect.sync(() => {
@@ -32,7 +33,8 @@ export const make: Effect.Effect<Progress> = Effect.sync(() => {
           const full = Math.round(part * width)
           process.stderr.write(`\r\u001b[K[${"#".repeat(full)}${"-".repeat(width - full)}] ${text}`)
           shownAt = 1
-        } else if (Date.now() - shownAt >= pause) {
+        } else if (text !== said && Date.now() - shownAt >= pause) {
+          said = text
           shownAt = Date.now()
           process.stderr.write(`${text}\n`)
         }
