@@ -41,7 +41,7 @@ export interface Vitals {
  * @category models
  */
 export interface Finding {
-  /** What was checked: `schema`, `sequencer`, `consumer`, `settings`, `clock`, `leases`, `history`, `restored`. */
+  /** What was checked: `schema`, `sequencer`, `consumer`, `settings`, `clock`, `leases`, `history`, `restored`; `database` where it could not be asked. */
   readonly check: string
   readonly level: "ok" | "warning" | "problem"
   /** What was found, as a sentence with the figures. */
