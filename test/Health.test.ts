@@ -294,6 +294,9 @@ onEach("Health", ({ backend, db, prefix, run }) => {
         expect(yield* generator.add(Gone, { id: 8 })).toBe(1_000_008n)
         archived.push({ generation: 3, id: 9_000_000n })
         expect(yield* found).toMatchObject([{ check: "restored", level: "problem" }])
+        // the database is of a time before another restoration
+        expect(yield* health.restored).toEqual({ generation: 4, head: 10_000_000n })
+        expect(yield* found).toEqual([])
       }),
       { prefix: p }
     )

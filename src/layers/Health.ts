@@ -142,7 +142,7 @@ export const make = (
       "restored",
       Effect.gen(function*() {
         const last = history === undefined ? undefined : yield* history.last()
-        return yield* store.restored(yield* actor, last?.id ?? 0n)
+        return yield* store.restored(yield* actor, last ?? { generation: 0, id: 0n })
       })
     )
   }

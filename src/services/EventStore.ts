@@ -513,8 +513,11 @@ export interface Service {
   ) => Effect.Effect<boolean, StoreError>
   /** Erases events of the log and deletes their dead letters. */
   readonly redact: (which: Redaction, actor: string) => Effect.Effect<Erased, StoreError>
-  /** Starts a new generation with ids above `atLeast` and all that were given. */
-  readonly restored: (actor: string, atLeast: bigint) => Effect.Effect<Restored, StoreError>
+  /** Starts a new generation, after that of `atLeast` and the last one, with ids above its id and all that were given. */
+  readonly restored: (
+    actor: string,
+    atLeast: { readonly generation: number; readonly id: bigint }
+  ) => Effect.Effect<Restored, StoreError>
   /** What was done, the newest first. */
   readonly audit: (
     options: { readonly ident: string | undefined; readonly before: bigint | undefined; readonly limit: number }

@@ -27,7 +27,11 @@ export interface AdministrationStatements {
     request: { readonly ident: string; readonly actor: string; readonly deadLetters: "keep" | "drop" }
   ) => Run<boolean>
   readonly redact: (conn: Connection, which: Redaction, actor: string) => Run<Erased>
-  readonly restored: (conn: Connection, actor: string, atLeast: bigint) => Run<Restored>
+  readonly restored: (
+    conn: Connection,
+    actor: string,
+    atLeast: { readonly generation: number; readonly id: bigint }
+  ) => Run<Restored>
   readonly audit: (
     conn: Connection,
     options: { readonly ident: string | undefined; readonly before: bigint | undefined; readonly limit: number }
@@ -157,9 +161,11 @@ export const make = (
         transact(conn, [
           ...(gate.length === 0 ? [] : [`SELECT 1 FROM ${names.head} FOR UPDATE`]),
           `INSERT INTO ${names.generations} (generation, after_id)
-SELECT g.generation + 1, ${head} FROM (SELECT MAX(generation) AS generation FROM ${names.generations}) g`,
+SELECT ${
+            words.greatest("g.generation", `${atLeast.generation}`)
+          } + 1, ${head} FROM (SELECT MAX(generation) AS generation FROM ${names.generations}) g`,
           `UPDATE ${names.meta} SET generation = (SELECT MAX(g.generation) FROM ${names.generations} g)`,
-          ...words.leaveOut(atLeast, jump),
+          ...words.leaveOut(atLeast.id, jump),
           recorded(names, words, { actor, action: "restored", detail: {} }),
           `SELECT ${asText("m.generation")} AS generation, ${asText(head)} AS head FROM ${names.meta} m`
         ]),
