@@ -125,6 +125,8 @@ export interface Subscription {
   /** The same as the last statement of the transaction around it. */
   readonly settleWithin: (letter: Letter) => ReturnType<Subscription["stepWithin"]>
   readonly lost: Effect.Effect<never, ConsumerFenced>
+  /** Its lease is not given back at the end: its receiver is about to come back. */
+  readonly keep: () => void
   /** Fails if it is lost now. */
   readonly checkLease: Effect.Effect<void, ConsumerFenced>
 }
@@ -287,6 +289,7 @@ export const make = (
           settle: (letter, failed) => retry(Effect.flatMap(store.settle(settled(letter, failed)), taken)),
           settleWithin: (letter) => Effect.flatMap(store.settleWithin(settled(letter, undefined)), taken),
           lost: Effect.flatMap(held.lost, () => Effect.fail(fenced())),
+          keep: held.keep,
           checkLease: Effect.suspend(() => held.isLost() ? Effect.fail(fenced()) : Effect.void)
         }
       })

@@ -39,6 +39,8 @@ export interface Held<C> {
   /** Succeeds when the lease is lost. */
   readonly lost: Effect.Effect<void>
   readonly isLost: () => boolean
+  /** It is not given back, but runs out: its owner is about to come back for it. */
+  readonly keep: () => void
 }
 
 /** A claim that was not granted. */
@@ -142,7 +144,12 @@ export const make = <C, E>(options: Options<C, E>): Effect.Effect<Leases<C, E>, 
             entries.add(entry)
             some.unsafeOpen()
             yield* Effect.addFinalizer(() => entries.delete(entry) ? giveBack(key) : Effect.void)
-            return { claim: answer, lost: Deferred.await(entry.lost), isLost: () => !entries.has(entry) }
+            return {
+              claim: answer,
+              lost: Deferred.await(entry.lost),
+              isLost: () => !entries.has(entry),
+              keep: () => entries.delete(entry)
+            }
           }
           // whoever comes waits until it is resumed
           if (answer._tag === "Paused") {
