@@ -15,8 +15,11 @@ import * as GroupCommit from "../streams/GroupCommit.js"
 const maxBatchEvents = 1000
 const maxBatchBytes = 1024 * 1024
 
+/** What it stands on: a database, or a server that has one. */
+export type Host = Pick<EventStore, "append" | "emit" | "outside" | "statement" | "transaction">
+
 export const make = (
-  store: EventStore,
+  store: Host,
   options: { readonly maxDataBytes: number }
 ): Effect.Effect<Service, never, Scope.Scope> =>
   Effect.gen(function*() {

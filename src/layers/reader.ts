@@ -176,7 +176,7 @@ export const startOf = (from: From): Effect.Effect<Start, InvalidOption> => {
     : Effect.fail(new InvalidOption({ option: "from.time", value: String(from.time), expected: "a valid Date" }))
 }
 
-const defaultRetry = Schedule.exponential("50 millis").pipe(
+export const defaultRetry = Schedule.exponential("50 millis").pipe(
   Schedule.union(Schedule.spaced("5 seconds")),
   Schedule.jittered
 )

@@ -39,6 +39,8 @@ export interface Held<C> {
   /** Succeeds when the lease is lost. */
   readonly lost: Effect.Effect<void>
   readonly isLost: () => boolean
+  /** It is not given back, but runs out: its owner is about to come back for it. */
+  readonly keep: () => void
 }
 
 /** A claim that was not granted. */
@@ -133,10 +135,21 @@ export const make = <C, E>(options: Options<C, E>): Effect.Effect<Leases<C, E>, 
           )
           if (answer._tag === "Claimed") {
             const entry: Entry = { ...key, believedUntil: sent + ttl * 2 / 3, lost: yield* Deferred.make<void>() }
+            // the same receiver has come back: the place that it had is not given back any more
+            for (const older of entries) {
+              if (older.ident !== key.ident || older.owner !== key.owner) continue
+              entries.delete(older)
+              Deferred.unsafeDone(older.lost, Effect.void)
+            }
             entries.add(entry)
             some.unsafeOpen()
             yield* Effect.addFinalizer(() => entries.delete(entry) ? giveBack(key) : Effect.void)
-            return { claim: answer, lost: Deferred.await(entry.lost), isLost: () => !entries.has(entry) }
+            return {
+              claim: answer,
+              lost: Deferred.await(entry.lost),
+              isLost: () => !entries.has(entry),
+              keep: () => entries.delete(entry)
+            }
           }
           // whoever comes waits until it is resumed
           if (answer._tag === "Paused") {

@@ -1,0 +1,108 @@
+/**
+ * Administration of a remote stream. The audit there names the user of the client, not the `Actor` here.
+ */
+import * as Effect from "effect/Effect"
+import * as Event from "../../../Event.js"
+import * as EventId from "../../../EventId.js"
+import type { AuditEntry, DeadLetter, Info, Service, Which } from "../../../services/Consumers.js"
+import type { Service as HistoryStore } from "../../../services/HistoryStore.js"
+import type { Letter } from "../../../services/EventStore.js"
+import { select, toId, within } from "../../reader.js"
+import { detached } from "../../sql/Database.js"
+import type * as Wire from "../wire.js"
+import type { Answered, Calls } from "./calls.js"
+import { lettersOf } from "./letters.js"
+import { fromOf, registeredWho, whoOf } from "./names.js"
+
+const idsOf = (ids: ReadonlyArray<EventId.Input>) => Effect.forEach(ids, (id) => EventId.parse("ids", id))
+
+const whichOf = (which: Which) =>
+  typeof which === "object" && which !== null && "ids" in which && Array.isArray(which.ids)
+    ? Effect.map(idsOf(which.ids), (ids): typeof Wire.Which.Type => ({ ids }))
+    : Effect.succeed(which as typeof Wire.Which.Type)
+
+/** The arguments of the service; what is answered is checked by the schemas of the wire. */
+type Answering = {
+  readonly [K in keyof Service]: Service[K] extends (...args: infer Args) => Effect.Effect<infer _, infer E>
+    ? (...args: Args) => Effect.Effect<unknown, Answered | E>
+    : Effect.Effect<unknown, Answered>
+}
+
+export const make = ({ call, client }: Calls, history: HistoryStore | undefined): Service => {
+  const service: Answering = {
+    list: Effect.map(
+      call("list", client.List({})),
+      (list) => list.map((info): Info => ({ ...info, cursor: toId(info.cursor ?? 0n) }))
+    ),
+    reset: (consumer, to) =>
+      Effect.gen(function*() {
+        const who = yield* registeredWho("reset", consumer)
+        return toId((yield* call("reset", client.Reset({ who, to: yield* fromOf(to) }))) ?? 0n)
+      }),
+    remove: (consumer, options) =>
+      Effect.flatMap(
+        registeredWho("remove", consumer),
+        (who) => call("remove", client.Remove({ who, deadLetters: options?.deadLetters }))
+      ),
+    redact: (which) =>
+      Effect.gen(function*() {
+        const erasing = "key" in which ? which : { ids: yield* idsOf(which.ids) }
+        const redacted = yield* call("redact", client.Redact({ which: erasing }))
+        if (history === undefined) return redacted
+        const here = yield* detached(history.redact(erasing))
+        return { ...redacted, history: here + (redacted.history ?? 0) }
+      }),
+    audit: (options) =>
+      Effect.gen(function*() {
+        const who = options?.consumer === undefined ? undefined : yield* whoOf(options.consumer)
+        return (yield* call(
+          "audit",
+          client.Audit({ who, before: options?.before, limit: options?.limit })
+        )) satisfies ReadonlyArray<AuditEntry>
+      }),
+    pause: (consumer, why) =>
+      Effect.flatMap(registeredWho("pause", consumer), (who) => call("pause", client.Pause({ who, why }))),
+    resume: (consumer) =>
+      Effect.flatMap(registeredWho("resume", consumer), (who) => call("resume", client.Resume({ who }))),
+    deadLetters: (consumer, options) =>
+      Effect.gen(function*() {
+        const who = yield* registeredWho("deadLetters", consumer)
+        const limit = yield* within("limit", options?.limit ?? 100, 1, 1000)
+        const { decode } = yield* select(undefined, options?.catalog, Event.decoder)
+        let after: bigint | undefined = options?.after === undefined
+          ? undefined
+          : yield* EventId.parse("after", options.after)
+        const letters: Array<Letter> = []
+        // large ones come in parts
+        while (true) {
+          const page: typeof Wire.Letters.Type = yield* call(
+            "deadLetters",
+            client.DeadLetters({ who, key: options?.key, after, limit: limit - letters.length })
+          )
+          letters.push(...lettersOf(page))
+          if (!page.more || letters.length === 0 || letters.length >= limit) break
+          after = letters[letters.length - 1]!.row.id
+        }
+        return letters.map(({ attempts, error, failedAt, parked, redrive, row }): DeadLetter<any> => ({
+          event: decode(row),
+          error,
+          attempts,
+          parked,
+          redriving: redrive,
+          failedAt: new Date(failedAt)
+        }))
+      }),
+    redrive: (consumer, which = "all") =>
+      Effect.gen(function*() {
+        const who = yield* registeredWho("redrive", consumer)
+        return yield* call("redrive", client.Redrive({ who, which: yield* whichOf(which) }))
+      }),
+    drop: (consumer, which) =>
+      Effect.gen(function*() {
+        const who = yield* registeredWho("drop", consumer)
+        return yield* call("drop", client.Drop({ who, which: yield* whichOf(which) }))
+      })
+  }
+  // the server answers with the errors of the same service
+  return service as unknown as Service
+}
