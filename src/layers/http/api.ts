@@ -50,6 +50,12 @@ export const streamParams = Schema.Struct({
     "takeOver",
     "fail"
   ),
+  receiver: Schema.optional(
+    Schema.String.pipe(Schema.pattern(/^[\w-]{1,64}$/)).annotations({
+      description:
+        "A name of this client that no other has, like a UUID: with it a client takes its own place at once when it comes again, also where its last connection is not known to be dead."
+    })
+  ),
   limit,
   inFlight: count(1000, "How many batches may be unacknowledged. Default 4."),
   format

@@ -8,7 +8,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
-import type { Unknown } from "../../Event.js"
+import { randomUUID } from "node:crypto"
 import * as EventId from "../../EventId.js"
 import { ConsumerExclusive } from "../../EventStreamError.js"
 import type * as EventStream from "../EventStream.js"
@@ -26,6 +26,8 @@ export interface Options {
   /** `reconnect`: the response ends when as much is unacknowledged as may be, and the Last-Event-ID acknowledges. */
   readonly ack: "post" | "reconnect"
   readonly lastEventId: string | undefined
+  /** Who comes back with the same one takes its own place, however its last connection ended. */
+  readonly receiver: string | undefined
   readonly busy: "wait" | "takeOver" | "fail"
   readonly limit: number | undefined
   readonly inFlight: number | undefined
@@ -99,11 +101,14 @@ export const make = ({ core: { open, reader, store } }: EventStream.Service): Re
       const opened = Effect.gen(function*() {
         if (subscription !== undefined) return subscription
         const mine = yield* Scope.extend(
-          open(desk.consumer(component), {
-            want,
-            limit: options.limit,
-            whenBusy: options.busy
-          }),
+          open(
+            desk.consumer(component),
+            { want, limit: options.limit, whenBusy: options.busy },
+            {
+              owner: options.receiver === undefined ? randomUUID() : `http-${options.receiver}`,
+              startAt: ({ cursor }) => position = cursor > seen ? cursor : seen
+            }
+          ),
           scope
         )
         const session: Session = { acknowledge: acknowledged(mine.step) }
@@ -134,14 +139,13 @@ export const make = ({ core: { open, reader, store } }: EventStream.Service): Re
           yield* credit
           const page = yield* Effect.mapError(mine.next, Option.some)
           position = page.upTo
-          const events = mine.decode(page).events.filter(({ id }: Unknown) => id > seen)
-          const last = events[events.length - 1]?.id
-          if (last !== undefined) inFlight.push({ last, upTo: page.upTo })
-          else if (page.upTo > seen) {
-            const before = inFlight.pop()
-            if (before !== undefined) inFlight.push({ last: before.last, upTo: page.upTo })
-            else yield* Effect.mapError(mine.step(page.upTo), Option.some)
-          }
+          const { events } = mine.decode(page)
+          const before = inFlight[inFlight.length - 1]
+          const last = page.rows[page.rows.length - 1]
+          if (last !== undefined) inFlight.push({ last: last.id, upTo: page.upTo })
+          // nothing of it is wanted: it goes with what is before it, or at once
+          else if (before !== undefined) inFlight[inFlight.length - 1] = { last: before.last, upTo: page.upTo }
+          else yield* Effect.mapError(mine.step(page.upTo), Option.some)
           return events
         })
       const next = Effect.flatMap(

@@ -92,7 +92,7 @@ export const make = (
       const want = Parameters.listOf(params.want)
       for (
         const name of consumer === undefined
-          ? ["register", "ack", "busy", "limit", "inFlight"] as const
+          ? ["register", "ack", "busy", "receiver", "limit", "inFlight"] as const
           : ["from"] as const
       ) {
         if (params[name] === undefined) continue
@@ -112,6 +112,7 @@ export const make = (
           ack: params.ack ?? "post",
           lastEventId,
           busy: params.busy ?? "wait",
+          receiver: params.receiver,
           limit: Parameters.integerOf(params.limit),
           inFlight: Parameters.integerOf(params.inFlight)
         })

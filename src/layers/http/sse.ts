@@ -5,7 +5,8 @@
  * nobody else, and holds one page and one piece of text.
  */
 import * as Cause from "effect/Cause"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -50,6 +51,7 @@ const beat = (position: bigint) => position === 0n ? ":\n\n" : `:\nid: ${positio
 
 export const stream = (source: Source, options: Options): Stream.Stream<Uint8Array> => {
   const text = textOf(options.json)
+  const heartbeat = Duration.toMillis(options.heartbeat)
   return Stream.unwrapScoped(Effect.gen(function*() {
     const scope = yield* Effect.scope
     let events: ReadonlyArray<Unknown | Gap> = []
@@ -90,15 +92,20 @@ export const stream = (source: Source, options: Options): Stream.Stream<Uint8Arr
     const next: Effect.Effect<string, Option.Option<never>> = Effect.gen(function*() {
       if (over) return yield* Effect.fail(Option.none())
       if (at < events.length) return piece()
-      if (reading === undefined) {
-        sent = source.position()
-        reading = yield* Effect.forkIn(Effect.interruptible(source.next), scope)
+      const until = (yield* Clock.currentTimeMillis) + heartbeat
+      while (true) {
+        if (reading === undefined) {
+          sent = source.position()
+          reading = yield* Effect.forkIn(Effect.interruptible(source.next), scope)
+        }
+        // pages of what is not wanted are no sign of life; one that is on its way is not given up for it
+        const left = until - (yield* Clock.currentTimeMillis)
+        const exit = left <= 0 ? Option.none() : yield* Effect.timeoutOption(Fiber.await(reading), left)
+        if (Option.isNone(exit)) return beat(sent)
+        reading = undefined
+        const text = yield* take(exit.value)
+        if (text !== "") return text
       }
-      // a page that is on its way is not given up for a heartbeat
-      const exit = yield* Effect.timeoutOption(Fiber.await(reading), options.heartbeat)
-      if (Option.isNone(exit)) return beat(sent)
-      reading = undefined
-      return yield* take(exit.value)
     })
     const watch = Effect.gen(function*() {
       const before = asked
