@@ -139,6 +139,7 @@ export interface Core {
   readonly store: EventStore
   readonly reader: Reader.Reader
   readonly open: Pusher.Open
+  readonly openLive: Pusher.OpenLive
   readonly source: Source
   readonly historyStore: HistoryStore | undefined
   readonly maxDataBytes: number
@@ -218,7 +219,7 @@ export const make = (
     const shutdown = yield* Shutdown.make
     const reader = Reader.make(store, { maxDataBytes })
     const poller = Poller.make(store, reader)
-    const { open, service: pusher } = yield* Pusher.make(store, reader, poller, {
+    const { open, openLive, service: pusher } = yield* Pusher.make(store, reader, poller, {
       idle: options.pusher?.idle,
       ttl,
       looks,
@@ -237,7 +238,7 @@ export const make = (
       archiver,
       history: archive?.history,
       health: Health.make(store, { history: archive?.store }),
-      core: { store, reader, open, source, historyStore: archive?.store, maxDataBytes }
+      core: { store, reader, open, openLive, source, historyStore: archive?.store, maxDataBytes }
     }
     if (archiver !== undefined && archiving !== "off") yield* Archiver.background(archiver, archiving)
     if (options.discarder !== undefined && options.discarder !== "off") {

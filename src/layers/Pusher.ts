@@ -29,10 +29,12 @@ import {
   type Reader,
   reconnecting,
   select,
+  type Selection,
   toBatch,
   toId
 } from "./reader.js"
 import * as Runner from "./runner.js"
+import { subscribing } from "./subscribing.js"
 import type { Looks } from "./Sequencer.js"
 
 /** How long a receiver that vanished keeps its consumer. */
@@ -64,12 +66,42 @@ export interface Options {
 /** Becomes the active receiver of a consumer, for as long as the scope. */
 export type Open = (
   consumer: Consumer,
-  options?: SubscribeOptions<any, any>
+  options?: SubscribeOptions<any, any>,
+  receiver?: Receiver
 ) => Effect.Effect<Subscription, SubscribeError, Scope.Scope>
+
+/** A receiver elsewhere, which may come back after its connection was lost. */
+export interface Receiver {
+  /** The token of its lease, the same each time: its own lease does not keep it out. */
+  readonly owner: string
+  /** Where it goes on, by what it has in hand: not before the cursor. */
+  readonly startAt: (claim: { readonly epoch: bigint; readonly cursor: bigint }) => bigint
+}
+
+/** Events from now on, or from an id on as far as they are in memory, for as long as the scope. */
+export type OpenLive = (options: {
+  readonly selection: Selection
+  readonly buffer: number
+  readonly reconnect: SubscribeOptions<any, any>["reconnect"]
+  readonly after: bigint | undefined
+}) => Effect.Effect<
+  {
+    /** The end of the log now. */
+    readonly start: bigint
+    /** What comes next; `missed` events up to `upTo` are left out. */
+    readonly next: Effect.Effect<
+      { readonly missed: number; readonly rows: ReadonlyArray<StoredEvent>; readonly upTo: bigint },
+      StoreError
+    >
+  },
+  StoreError,
+  Scope.Scope
+>
 
 /** A consumer that this process is the active receiver of. */
 export interface Subscription {
   readonly ident: string
+  readonly epoch: bigint
   /** Waits for the next page; empty if only what is not wanted was found. */
   readonly next: Effect.Effect<Page, SubscribeError>
   readonly decode: (page: Page) => ReturnType<typeof toBatch>
@@ -102,7 +134,7 @@ export const make = (
   reader: Reader,
   poller: Poller,
   options: Options
-): Effect.Effect<{ readonly service: Service; readonly open: Open }, never, Scope.Scope> =>
+): Effect.Effect<{ readonly service: Service; readonly open: Open; readonly openLive: OpenLive }, never, Scope.Scope> =>
   Effect.gen(function*() {
     const leases = yield* Leases.make({
       ttl: options.ttl,
@@ -160,7 +192,7 @@ export const make = (
       maxSize: keptBytes
     })
 
-    const open: Open = (consumer, options = {}) =>
+    const open: Open = (consumer, options = {}, receiver) =>
       Effect.gen(function*() {
         const ident = yield* identOf("subscribe", consumer)
         const limit = yield* reader.limit(options.limit)
@@ -168,7 +200,7 @@ export const make = (
         const filter = filterOf(selection)
         const retry = reconnecting(options.reconnect)
         if (options.register !== undefined) yield* retry(poller.register(consumer, options.register))
-        const owner = randomUUID()
+        const owner = receiver?.owner ?? randomUUID()
         const held = yield* shutdown.unlessEnding(
           retry(leases.hold({ ident, owner }, options.whenBusy ?? "wait"))
         ).pipe(
@@ -188,7 +220,7 @@ export const make = (
         const member = yield* tail.join
         const fenced = () => new ConsumerFenced({ consumer: ident, epoch: epoch.toString() })
 
-        let position = cursor
+        let position = receiver === undefined ? cursor : receiver.startAt(held.claim)
         let said = { position, at: 0 }
         let found: Look = first
         const horizon = (look: Look) => selection.types === undefined ? look.head : look.bound ?? 0n
@@ -235,6 +267,7 @@ export const make = (
             : Effect.fail(result === "fenced" ? fenced() : new NotRegistered({ consumer: ident }))
         return {
           ident,
+          epoch,
           next: shutdown.unlessEnding(retry(next)),
           decode: (page) => toBatch(page, selection),
           step: (upTo, deadLetters = []) =>
@@ -258,38 +291,35 @@ export const make = (
         }
       })
 
-    const subscribe: Service["subscribe"] = (consumer, options) =>
-      Stream.unwrapScoped(store.outside(
-        "subscribe",
-        Effect.gen(function*() {
-          const maxInFlight = yield* fromOne("maxInFlight", options?.maxInFlight ?? 4)
-          const subscription = yield* open(consumer, options)
-          const free = yield* Effect.makeLatch(true)
-          let inFlight: ReadonlyArray<bigint> = []
-          const deliver = Effect.gen(function*() {
-            while (inFlight.length >= maxInFlight) {
-              yield* free.close
-              if (inFlight.length >= maxInFlight) yield* free.await
-            }
-            const page = yield* subscription.next
-            inFlight = [...inFlight, page.upTo]
-            return {
-              batch: subscription.decode(page),
-              ack: store.outside(
-                "ack",
-                Effect.map(subscription.step(page.upTo), () => {
-                  inFlight = inFlight.filter((upTo) => upTo > page.upTo)
-                  free.unsafeOpen()
-                })
-              ) as Effect.Effect<void, AckError>
-            }
-          })
-          return Stream.repeatEffect(deliver).pipe(
-            Stream.interruptWhen(subscription.lost),
-            Stream.buffer({ capacity: 1 })
-          )
+    const openLive: OpenLive = ({ after, buffer, reconnect, selection }) =>
+      Effect.gen(function*() {
+        const filter = filterOf(selection)
+        const retry = reconnecting(reconnect)
+        const end = retry(
+          store.sequenced
+            ? reader.sequence()
+            : Effect.map(store.look({ ident: undefined, after: 0n, window: 0 }), ({ head }) => head)
+        )
+        let position = yield* end
+        const start = position
+        if (after !== undefined && after < position) position = after
+        const member = yield* tail.join
+        const next = Effect.gen(function*() {
+          const { from, to } = tail.kept()
+          const oldest = position < from ? from : position
+          const start = to - oldest > BigInt(buffer) ? to - BigInt(buffer) : oldest
+          if (start > position) {
+            const missed = Number(start - position)
+            position = start
+            return { missed, rows: [], upTo: position }
+          }
+          const rows = yield* member.next(position, tailPage)
+          if (rows === undefined) return { missed: 0, rows: [], upTo: position }
+          position = rows[rows.length - 1]!.id
+          return { missed: 0, rows: filter(rows), upTo: position }
         })
-      ))
+        return { start, next: retry(next) }
+      })
 
     const live: Service["live"] = (want, options) =>
       Stream.unwrapScoped(store.outside(
@@ -297,32 +327,14 @@ export const make = (
         Effect.gen(function*() {
           const selection = yield* select(want, options?.catalog, sharedDecoder)
           const buffer = yield* fromOne("buffer", options?.buffer ?? 10_000)
-          const filter = filterOf(selection)
-          const retry = reconnecting(options?.reconnect)
-          let position = yield* retry(
-            store.sequenced
-              ? reader.sequence()
-              : Effect.map(store.look({ ident: undefined, after: 0n, window: 0 }), ({ head }) => head)
-          )
-          const member = yield* tail.join
-          const next = Effect.gen(function*() {
-            const { from, to } = tail.kept()
-            const oldest = position < from ? from : position
-            const start = to - oldest > BigInt(buffer) ? to - BigInt(buffer) : oldest
-            if (start > position) {
-              const missed = Number(start - position)
-              position = start
-              return Chunk.of(new Gap({ missed, upTo: toId(start)! }))
-            }
-            const rows = yield* member.next(position, tailPage)
-            if (rows === undefined) return Chunk.empty()
-            position = rows[rows.length - 1]!.id
-            return Chunk.unsafeFromArray(filter(rows).map(selection.decode))
-          })
-          return Stream.repeatEffectChunk(retry(next))
+          const { next } = yield* openLive({ selection, buffer, reconnect: options?.reconnect, after: undefined })
+          return Stream.repeatEffectChunk(Effect.map(next, ({ missed, rows, upTo }) =>
+            missed > 0
+              ? Chunk.of(new Gap({ missed, upTo: toId(upTo)! }))
+              : Chunk.unsafeFromArray(rows.map(selection.decode))))
         })
       ))
 
     const run: Service["run"] = (consumer, handler, options) => Runner.run(store, open, consumer, handler, options)
-    return { service: { subscribe, live, run }, open }
+    return { service: { subscribe: subscribing(open, store.outside), live, run }, open, openLive }
   })

@@ -133,6 +133,12 @@ export const make = <C, E>(options: Options<C, E>): Effect.Effect<Leases<C, E>, 
           )
           if (answer._tag === "Claimed") {
             const entry: Entry = { ...key, believedUntil: sent + ttl * 2 / 3, lost: yield* Deferred.make<void>() }
+            // the same receiver has come back: the place that it had is not given back any more
+            for (const older of entries) {
+              if (older.ident !== key.ident || older.owner !== key.owner) continue
+              entries.delete(older)
+              Deferred.unsafeDone(older.lost, Effect.void)
+            }
             entries.add(entry)
             some.unsafeOpen()
             yield* Effect.addFinalizer(() => entries.delete(entry) ? giveBack(key) : Effect.void)
