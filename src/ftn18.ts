@@ -21,60 +21,30 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Duration from "effect/Duration"
 import type { InvalidOption, StoreError } from "./EventStreamError.js"
 import type { EventStream } from "./layers/EventStream.js"
 import * as Gateway from "./layers/ftn18/gateway.js"
-import type * as Network from "./layers/network/limits.js"
 import * as NodeServer from "./layers/network/nodeServer.js"
 import type { Access } from "./services/Access.js"
 
-/**
- * What callers may take at a time. Whoever wants more is answered `DefenseRejected`, or its connection is closed; the metric
- * `evt.server.refused` counts it.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Limits extends Omit<Network.Limits, "messageBytes"> {
-  /** Requests of one connection that are not answered yet. Default 256. */
-  readonly requests?: number | undefined
-  /** Requests of one user that are not answered yet, on all its connections. Default 2048. */
-  readonly userRequests?: number | undefined
-  /** WebSockets of one address, and as many HTTP requests. Default 1000. */
-  readonly addressConnections?: number | undefined
-}
+export type {
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  GatewayOptions,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  Limits
+} from "./layers/ftn18/gateway.js"
 
 /**
  * @since 0.1.0
  * @category models
  */
-export interface GatewayOptions {
-  /** Path of the endpoint, with or without `/` at its end. Default `/ftn18`. */
-  readonly path?: string | undefined
-  /**
-   * When a channel counts as one that nobody can listen to, which adding events needs (FTN18): `tls` (default), where this
-   * server speaks TLS; `proxy`, always: TLS ends before it, and no other way leads here. The proxy then says in
-   * `X-Forwarded-For` whose request it is.
-   */
-  readonly secureChannel?: "tls" | "proxy" | undefined
-  /** Events of a poll at most, 1 to 1000. Default 100 (in the original `max_chunk_events`). */
-  readonly pollLimit?: number | undefined
-  /** Events of a push at most, 1 to 1000. Default 100. */
-  readonly pushLimit?: number | undefined
-  /**
-   * How long the answer to `readyToReceive` and `registerConsumer` is held back when it is an error: receivers of FutoIn try
-   * again at once. Default 1 second.
-   */
-  readonly refusalDelay?: Duration.DurationInput | undefined
-  readonly limits?: Limits | undefined
-}
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface Options extends GatewayOptions, NodeServer.Options {}
+export interface Options extends Gateway.GatewayOptions, NodeServer.Options {}
 
 /**
  * Serves the stream of the context to clients of FutoIn, on a server of its own. `InvalidOption`: one of the options;
@@ -95,6 +65,6 @@ export const layer = (
  * @category layers
  */
 export const layerServer = (
-  options: GatewayOptions = {}
+  options: Gateway.GatewayOptions = {}
 ): Layer.Layer<never, InvalidOption, EventStream | Access | NodeServer.NodeServer> =>
   Layer.scopedDiscard(Effect.flatMap(NodeServer.NodeServer, (server) => Gateway.serve(server, options)))

@@ -140,10 +140,12 @@ export class Writer {
     if (size === 1) this.view.setUint8(at, n)
     else if (size === 2) this.view.setUint16(at, n)
     else if (size === 4) this.view.setUint32(at, n)
-    else this.view.setBigUint64(at, BigInt(n))
+    else this.view.setBigUint64(at, BigInt.asUintN(64, BigInt(n)))
   }
-  int64(n: number): void {
-    this.view.setBigInt64(this.room(8), BigInt(n))
+  /** What a number is, and the number. */
+  sized(head: number, size: 1 | 2 | 4 | 8, n: number): void {
+    this.uint(1, head)
+    this.uint(size, n)
   }
   float(n: number): void {
     this.view.setFloat64(this.room(8), n)

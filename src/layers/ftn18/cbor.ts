@@ -54,10 +54,10 @@ export const decode = (bytes: Uint8Array, start: number): unknown => {
 const head = (to: Writer, major: number, count: number): void => {
   const first = major << 5
   if (count < 24) to.uint(1, first | count)
-  else if (count <= 0xff) to.uint(1, first | 24), to.uint(1, count)
-  else if (count <= 0xffff) to.uint(1, first | 25), to.uint(2, count)
-  else if (count <= 0xffff_ffff) to.uint(1, first | 26), to.uint(4, count)
-  else to.uint(1, first | 27), to.uint(8, count)
+  else if (count <= 0xff) to.sized(first | 24, 1, count)
+  else if (count <= 0xffff) to.sized(first | 25, 2, count)
+  else if (count <= 0xffff_ffff) to.sized(first | 26, 4, count)
+  else to.sized(first | 27, 8, count)
 }
 
 const write = (to: Writer, value: unknown): void => {

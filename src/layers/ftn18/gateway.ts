@@ -8,7 +8,7 @@ import type { IncomingMessage } from "node:http"
 import type { InvalidOption } from "../../EventStreamError.js"
 import { Access } from "../../services/Access.js"
 import * as EventStream from "../EventStream.js"
-import * as Limits from "../network/limits.js"
+import * as Network from "../network/limits.js"
 import type { Connection, Service as NodeServer } from "../network/nodeServer.js"
 import { fromOne, within } from "../reader.js"
 import * as Addresses from "./addresses.js"
@@ -18,17 +18,45 @@ import { kib64 } from "./interfaces.js"
 import * as Session from "./session.js"
 import * as TakeOvers from "./takeOvers.js"
 
-export interface Options {
+/**
+ * What callers may take at a time. Whoever wants more is answered `DefenseRejected`, or its connection is closed; the metric
+ * `evt.server.refused` counts it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Limits extends Omit<Network.Limits, "messageBytes"> {
+  /** Requests of one connection that are not answered yet. Default 256. */
+  readonly requests?: number | undefined
+  /** Requests of one user that are not answered yet, on all its connections. Default 2048. */
+  readonly userRequests?: number | undefined
+  /** WebSockets of one address, and as many HTTP requests. Default 1000. */
+  readonly addressConnections?: number | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface GatewayOptions {
+  /** Path of the endpoint, with or without `/` at its end. Default `/ftn18`. */
   readonly path?: string | undefined
+  /**
+   * When a channel counts as one that nobody can listen to, which adding events needs (FTN18): `tls` (default), where this
+   * server speaks TLS; `proxy`, always: TLS ends before it, and no other way leads here. The proxy then says in
+   * `X-Forwarded-For` whose request it is.
+   */
   readonly secureChannel?: "tls" | "proxy" | undefined
+  /** Events of a poll at most, 1 to 1000. Default 100 (in the original `max_chunk_events`). */
   readonly pollLimit?: number | undefined
+  /** Events of a push at most, 1 to 1000. Default 100. */
   readonly pushLimit?: number | undefined
+  /**
+   * How long the answer to `readyToReceive` and `registerConsumer` is held back when it is an error: receivers of FutoIn try
+   * again at once. Default 1 second.
+   */
   readonly refusalDelay?: Duration.DurationInput | undefined
-  readonly limits?:
-    | (Omit<Limits.Limits, "messageBytes"> & {
-      readonly addressConnections?: number | undefined
-    })
-    | undefined
+  readonly limits?: Limits | undefined
 }
 
 /** A client of FutoIn sends what its application calls, all at once; so the limits on requests are wider here. */
@@ -46,7 +74,7 @@ const longAnswers = 8
 
 export const serve = (
   server: NodeServer,
-  options: Options = {}
+  options: GatewayOptions = {}
 ): Effect.Effect<void, InvalidOption, Access | EventStream.EventStream | Scope.Scope> =>
   Effect.gen(function*() {
     const stream = yield* EventStream.EventStream
@@ -56,7 +84,7 @@ export const serve = (
     const { addressConnections = defaults.addressConnections, ...limits } = options.limits ?? {}
     const most = yield* fromOne("limits.addressConnections", addressConnections)
     const given = Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined))
-    const quota = Limits.make("ftn18", { ...defaults.limits, ...given })
+    const quota = Network.make("ftn18", { ...defaults.limits, ...given })
     const connections = Addresses.make("addressConnections", most)
     const path = (options.path ?? defaults.path).replace(/\/+$/, "")
     const secureChannel = options.secureChannel ?? "tls"

@@ -67,21 +67,21 @@ export const decode = (bytes: Uint8Array, start: number): unknown => {
 /** What begins with a length: the form for up to `few`, then heads for 8 (0: there is none), 16 and 32 bits. */
 const head = (to: Writer, length: number, [fixed, few]: readonly [number, number], heads: readonly number[]): void => {
   if (length <= few) to.uint(1, fixed | length)
-  else if (length <= 0xff && heads[0] !== 0) to.uint(1, heads[0]!), to.uint(1, length)
-  else if (length <= 0xffff) to.uint(1, heads[1]!), to.uint(2, length)
-  else to.uint(1, heads[2]!), to.uint(4, length)
+  else if (length <= 0xff && heads[0] !== 0) to.sized(heads[0]!, 1, length)
+  else if (length <= 0xffff) to.sized(heads[1]!, 2, length)
+  else to.sized(heads[2]!, 4, length)
 }
 
 const integer = (to: Writer, n: number): void => {
   if (n >= 0) {
     if (n <= 0x7f) to.uint(1, n)
-    else if (n <= 0xff) to.uint(1, 0xcc), to.uint(1, n)
-    else if (n <= 0xffff) to.uint(1, 0xcd), to.uint(2, n)
-    else if (n <= 0xffff_ffff) to.uint(1, 0xce), to.uint(4, n)
-    else to.uint(1, 0xcf), to.uint(8, n)
+    else if (n <= 0xff) to.sized(0xcc, 1, n)
+    else if (n <= 0xffff) to.sized(0xcd, 2, n)
+    else if (n <= 0xffff_ffff) to.sized(0xce, 4, n)
+    else to.sized(0xcf, 8, n)
   } else if (n >= -32) to.uint(1, n & 0xff)
-  else if (n >= -0x8000_0000) to.uint(1, 0xd2), to.uint(4, n >>> 0)
-  else to.uint(1, 0xd3), to.int64(n)
+  else if (n >= -0x8000_0000) to.sized(0xd2, 4, n >>> 0)
+  else to.sized(0xd3, 8, n)
 }
 
 const write = (to: Writer, value: unknown): void => {
