@@ -80,6 +80,10 @@ const defaults = { host: "127.0.0.1", connections: 10_000, shutdownTimeout: "5 s
 /** A caller that is slow with its headers, or with the whole of a request, milliseconds. */
 const headersTimeout = 10_000
 const requestTimeout = 60_000
+/** How often is looked for such callers. */
+const connectionsCheckingInterval = 5_000
+/** Clients keep a connection for 30 seconds (FutoIn, browsers): it is theirs to close, or a request would meet the end. */
+const keepAliveTimeout = 40_000
 /** What is said to WebSockets when the server ends (RFC 6455, 7.4.1). */
 const goingAway = 1001
 /** For clients that do not answer a close. */
@@ -88,7 +92,14 @@ const closeTimeout = 1000
 export const make = (options: Options = {}): Effect.Effect<Service, StoreError, Scope.Scope> =>
   Effect.gen(function*() {
     const { tls } = options
-    const shared = { noDelay: true, keepAlive: true, requestTimeout, headersTimeout }
+    const shared = {
+      noDelay: true,
+      keepAlive: true,
+      requestTimeout,
+      headersTimeout,
+      keepAliveTimeout,
+      connectionsCheckingInterval
+    }
     const server = tls === undefined
       ? Http.createServer(shared)
       : Https.createServer({ handshakeTimeout: headersTimeout, ...tls, ...shared })
