@@ -34,6 +34,7 @@ const tables = [
   "meta",
   "gate",
   "consumers",
+  "partitions",
   "leases",
   "dead_letters",
   "generations",

@@ -42,11 +42,39 @@ export const delivered = (consumer: string, n: number) => count(consumed, consum
 export const retried = (consumer: string) => count(again, consumer, 1)
 export const deadLettered = (consumer: string, n: number) => count(dead, consumer, n)
 
-/** A consumer has read an event, `behind` events before the end. */
-export const lag = (consumer: string, behind: number, seconds: number): Effect.Effect<void> =>
+const tagged = (metric: Metric.Metric.Gauge<number>, consumer: string, partition: number | undefined) => {
+  const ofConsumer = Metric.tagged(metric, "messaging.consumer.group.name", consumer)
+  return partition === undefined
+    ? ofConsumer
+    : Metric.tagged(ofConsumer, "messaging.destination.partition.id", String(partition))
+}
+
+/** A consumer, or a partition, has read an event, `behind` events before the end. */
+export const lag = (consumer: string, behind: number, seconds: number, partition?: number): Effect.Effect<void> =>
   Effect.zipRight(
-    Metric.set(Metric.tagged(lagEvents, "messaging.consumer.group.name", consumer), behind),
-    Metric.set(Metric.tagged(lagSeconds, "messaging.consumer.group.name", consumer), Math.max(0, seconds))
+    Metric.set(tagged(lagEvents, consumer, partition), behind),
+    Metric.set(tagged(lagSeconds, consumer, partition), Math.max(0, seconds))
+  )
+
+const owned = gauge("evt.group.partitions", "Partitions of a consumer that this process owns")
+const members = gauge("evt.group.members", "Members of a consumer's group as this process sees them")
+const changes = counter("evt.group.rebalances", "Partitions that were taken, handed over or lost by this process")
+
+/** A member owns so many partitions. */
+export const owns = (consumer: string, partitions: number): Effect.Effect<void> =>
+  Metric.set(tagged(owned, consumer, undefined), partitions)
+
+export const sees = (consumer: string, n: number): Effect.Effect<void> =>
+  Metric.set(tagged(members, consumer, undefined), n)
+
+/** What becomes of a partition of a member. */
+export type Rebalanced = "taken" | "handed over" | "lost"
+
+/** What became of a partition, and the consumer that it is of. */
+export const rebalanced = (consumer: string, what: Rebalanced): Effect.Effect<void> =>
+  Metric.incrementBy(
+    Metric.tagged(Metric.tagged(changes, "messaging.consumer.group.name", consumer), "kind", what),
+    1
   )
 
 export const tailKeeps = (rows: number): Effect.Effect<void> => Metric.set(buffered, rows)

@@ -6,9 +6,18 @@ import * as Consumer from "../Consumer.js"
 import * as EventId from "../EventId.js"
 import { EventsDiscarded, InvalidOption, NotRegistered } from "../EventStreamError.js"
 import { keyIssue } from "../internal/key.js"
-import { Actor, type AuditEntry, type DeadLetter, type Info, type Service, type Which } from "../services/Consumers.js"
+import {
+  Actor,
+  type AuditEntry,
+  type DeadLetter,
+  type Info,
+  type PartitionInfo,
+  type Service,
+  type Which
+} from "../services/Consumers.js"
 import type { ConsumerRow, LettersOf, Reset, Service as EventStore } from "../services/EventStore.js"
 import type { Redaction, Service as HistoryStore } from "../services/HistoryStore.js"
+import { checkPartitions } from "./groups/layout.js"
 import { identOf, notAhead, type Reader, select, startOf, toId } from "./reader.js"
 
 const longestReason = 1000
@@ -24,19 +33,30 @@ export const actor = Effect.map(Actor, (name) => name.replaceAll("\u0000", "").s
 /** A consumer's row as a person reads it. */
 export const toInfo = (row: ConsumerRow): Info => {
   const colon = row.ident.indexOf(":")
+  const lagOf = ({ cursor, waitingSince }: Pick<ConsumerRow, "cursor" | "waitingSince">): Info["lag"] => ({
+    // ids that were left out at the end are no events
+    events: waitingSince === undefined || row.head < cursor ? 0 : Number(row.head - cursor),
+    seconds: waitingSince === undefined ? 0 : Math.max(0, (row.now - waitingSince) / 1000)
+  })
+  const partitions = row.partitions.map(({ cursor, lease, number, waitingSince }): PartitionInfo => ({
+    number,
+    cursor: toId(cursor),
+    lag: lagOf({ cursor, waitingSince }),
+    owner: lease === undefined || lease.expiresIn <= 0
+      ? undefined
+      : { member: lease.owner, expiresIn: lease.expiresIn }
+  }))
+  const isActive = row.lease !== undefined || partitions.some(({ owner }) => owner !== undefined)
   return {
     consumer: row.ident,
     user: row.ident.slice(0, colon),
     component: row.ident.slice(colon + 1),
     cursor: toId(row.cursor),
-    lag: {
-      // ids that were left out at the end are no events
-      events: row.waitingSince === undefined || row.head < row.cursor ? 0 : Number(row.head - row.cursor),
-      seconds: row.waitingSince === undefined ? 0 : Math.max(0, (row.now - row.waitingSince) / 1000)
-    },
-    state: row.paused !== undefined ? "paused" : row.lease !== undefined ? "active" : "idle",
+    lag: lagOf(row),
+    state: row.paused !== undefined ? "paused" : isActive ? "active" : "idle",
     paused: row.paused,
     lease: row.lease,
+    partitions: partitions.length === 0 ? undefined : partitions,
     exclusive: row.exclusive,
     deadLetters: row.deadLetters,
     parked: row.parked,
@@ -212,5 +232,19 @@ export const make = (store: EventStore, reader: Reader, history: HistoryStore | 
         return yield* store.drop(yield* chosen(ident, which), yield* actor)
       }))
 
-  return { list, reset, remove, redact, audit, pause, resume, deadLetters, redrive, drop }
+  const repartition: Service["repartition"] = (consumer, partitions) =>
+    named("repartition", consumer, (ident) =>
+      Effect.gen(function*() {
+        const n = partitions === "none" ? 1 : partitions
+        yield* checkPartitions(ident, n, 1)
+        const laid = yield* store.layOut({
+          ident,
+          partitions: n === 1 ? 0 : n,
+          actor: yield* actor,
+          epoch: undefined
+        })
+        return laid._tag === "LaidOut" ? toId(laid.cursor) : yield* new NotRegistered({ consumer: ident })
+      }))
+
+  return { list, reset, repartition, remove, redact, audit, pause, resume, deadLetters, redrive, drop }
 }

@@ -11,9 +11,19 @@ import * as Stream from "effect/Stream"
 import { randomUUID } from "node:crypto"
 import type { Consumer } from "../Consumer.js"
 import { sharedDecoder, type StoredEvent } from "../Event.js"
-import { ConsumerBusy, ConsumerFenced, NotRegistered, type StoreError } from "../EventStreamError.js"
+import { ConsumerBusy, ConsumerFenced, InvalidOption, NotRegistered, type StoreError } from "../EventStreamError.js"
 import * as Metrics from "../internal/metrics.js"
-import type { DeadLetter, Letter, Look, Service as EventStore, Settled, Stepped } from "../services/EventStore.js"
+import { keyHash } from "../internal/keyHash.js"
+import type {
+  Claim,
+  DeadLetter,
+  Letter,
+  Look,
+  Part,
+  Service as EventStore,
+  Settled,
+  Stepped
+} from "../services/EventStore.js"
 import type { Service as Poller } from "../services/Poller.js"
 import { type AckError, Gap, type Service, type SubscribeError, type SubscribeOptions } from "../services/Pusher.js"
 import * as Idle from "../streams/Idle.js"
@@ -23,7 +33,9 @@ import * as Tail from "../streams/Tail.js"
 import {
   filterOf,
   fromOne,
+  horizon,
   identOf,
+  isOf,
   notAhead,
   type Page,
   type Reader,
@@ -35,6 +47,7 @@ import {
 } from "./reader.js"
 import * as Runner from "./runner.js"
 import { subscribing } from "./subscribing.js"
+import { partitionIdent } from "./sql/place.js"
 import type { Looks } from "./Sequencer.js"
 
 /** How long a receiver that vanished keeps its consumer. */
@@ -63,11 +76,20 @@ export interface Options {
   readonly looks: Looks | undefined
 }
 
-/** Becomes the active receiver of a consumer, for as long as the scope. */
+/** A partition instead of the whole consumer. */
+export interface OfGroup {
+  readonly partition: Part
+  /** The member of the group that it belongs to. */
+  readonly owner: string
+  /** It has seen nothing of its own up to there, and has nothing in hand: its cursor may move on. */
+  readonly passed: (upTo: bigint, epoch: bigint) => void
+}
+
+/** Becomes the active receiver of a consumer, or of a partition, for as long as the scope. */
 export type Open = (
   consumer: Consumer,
   options?: SubscribeOptions<any, any>,
-  receiver?: Receiver
+  as?: { readonly receiver?: Receiver | undefined; readonly group?: OfGroup | undefined }
 ) => Effect.Effect<Subscription, SubscribeError, Scope.Scope>
 
 /** A receiver elsewhere, which may come back after its connection was lost. */
@@ -97,6 +119,17 @@ export type OpenLive = (options: {
   StoreError,
   Scope.Scope
 >
+
+/** What a run stands on. */
+export interface Ports {
+  readonly store: EventStore
+  readonly open: Open
+  readonly register: Poller["register"]
+  readonly leases: Leases.Leases<Omit<Extract<Claim, { readonly _tag: "Claimed" }>, "_tag">, StoreError>
+  readonly shutdown: Shutdown
+  /** Of leases, milliseconds. */
+  readonly ttl: number
+}
 
 /** A consumer that this process is the active receiver of. */
 export interface Subscription {
@@ -131,6 +164,15 @@ export interface Subscription {
   readonly checkLease: Effect.Effect<void, ConsumerFenced>
 }
 
+/** Somebody wants the whole of a consumer that has partitions, or another number of them. */
+export const hasPartitions = (consumer: string, partitions: number, asked?: number): InvalidOption =>
+  new InvalidOption({
+    option: "partitions",
+    value: asked === undefined ? "left out" : String(asked),
+    expected: `${partitions}, which ${consumer} was given: use Pusher.run with { partitions: ${partitions} },` +
+      ` or change their number with Consumers.repartition`
+  })
+
 export const make = (
   store: EventStore,
   reader: Reader,
@@ -138,7 +180,7 @@ export const make = (
   options: Options
 ): Effect.Effect<{ readonly service: Service; readonly open: Open; readonly openLive: OpenLive }, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const leases = yield* Leases.make({
+    const leases: Ports["leases"] = yield* Leases.make({
       ttl: options.ttl,
       claim: store.claim,
       renew: store.renew,
@@ -156,7 +198,7 @@ export const make = (
      * background sequencer has seen since the tail asked last is not asked again. One that fails, hangs or sleeps longer
      * than the tail does not answer in time, and the tail sequences by itself.
      */
-    const { looks, shutdown } = options
+    const { looks, shutdown, ttl } = options
     let seen = 0
     looks?.onGrown(idle.hint)
     const head = Effect.suspend(() => {
@@ -194,51 +236,59 @@ export const make = (
       maxSize: keptBytes
     })
 
-    const open: Open = (consumer, options = {}, receiver) =>
+    const open: Open = (consumer, options = {}, { group, receiver } = {}) =>
       Effect.gen(function*() {
         const ident = yield* identOf("subscribe", consumer)
         const limit = yield* reader.limit(options.limit)
-        const selection = yield* select(options.want, options.catalog, sharedDecoder)
+        const partition = group?.partition
+        const selection = { ...(yield* select(options.want, options.catalog, sharedDecoder)), partition }
         const filter = filterOf(selection)
         const retry = reconnecting(options.reconnect)
         if (options.register !== undefined) yield* retry(poller.register(consumer, options.register))
-        const owner = receiver?.owner ?? randomUUID()
+        const owner = (group ?? receiver)?.owner ?? randomUUID()
+        /** What is claimed: by it the cursor is known. */
+        const name = partition === undefined ? ident : partitionIdent(ident, partition.number)
         const held = yield* shutdown.unlessEnding(
-          retry(leases.hold({ ident, owner }, options.whenBusy ?? "wait"))
+          retry(leases.hold({ ident: name, owner }, options.whenBusy ?? "wait"))
         ).pipe(
           Effect.mapError((refusal): SubscribeError =>
             refusal._tag === "Busy"
               ? new ConsumerBusy({ consumer: ident, owner: refusal.owner, expiresIn: refusal.expiresIn })
               : refusal._tag === "NotRegistered"
               ? new NotRegistered({ consumer: ident })
+              : refusal._tag === "Partitioned"
+              ? hasPartitions(ident, refusal.partitions)
               : refusal
           )
         )
+        // of another layout than the one that is looked for
+        if (held.claim.partitions !== (partition?.of ?? 0)) return yield* new NotRegistered({ consumer: name })
         yield* shutdown.join
         const { cursor, epoch } = held.claim
         // without a window, for which the database would read thousands of rows: most never need a page of their own
         const first = yield* retry(store.look({ ident, after: 0n, window: 0 }))
-        yield* notAhead(ident, cursor, first)
+        yield* notAhead(name, cursor, first)
         const member = yield* tail.join
-        const fenced = () => new ConsumerFenced({ consumer: ident, epoch: epoch.toString() })
+        const fenced = () => new ConsumerFenced({ consumer: name, epoch: epoch.toString() })
 
         let position = receiver === undefined ? cursor : receiver.startAt(held.claim)
         let said = { position, at: 0 }
         let found: Look = first
-        const horizon = (look: Look) => selection.types === undefined ? look.head : look.bound ?? 0n
         /** Where the tail is not: pages of its own. */
         const ownPage = Effect.gen(function*() {
-          if (position >= horizon(found)) found = yield* reader.look(ident, position, selection)
+          if (position >= horizon(selection, found)) found = yield* reader.look(ident, position, selection)
           return yield* reader.pageOf(found, position, selection, limit)
         })
-        const tailed = (rows: ReadonlyArray<StoredEvent>): Page => ({
-          look: found,
-          rows: filter(rows),
-          upTo: rows[rows.length - 1]!.id
-        })
+        /** Of a partition they are few among the rows: a batch is cut from a whole page. */
+        const tailed = (rows: ReadonlyArray<StoredEvent>): Page => {
+          const mine = filter(rows)
+          return mine.length <= limit
+            ? { look: found, rows: mine, upTo: rows[rows.length - 1]!.id }
+            : { look: found, rows: mine.slice(0, limit), upTo: mine[limit - 1]!.id }
+        }
         const next: Effect.Effect<Page, SubscribeError> = Effect.gen(function*() {
           while (true) {
-            const rows = yield* member.next(position, limit)
+            const rows = yield* member.next(position, partition === undefined ? limit : tailPage)
             const page = rows === undefined ? yield* ownPage : tailed(rows)
             if (page.upTo <= position) continue
             position = page.upTo
@@ -246,8 +296,17 @@ export const make = (
             const last = page.rows[page.rows.length - 1]
             const end = tail.kept()
             const head = end.to > found.head ? end.to : found.head
-            yield* Metrics.lag(ident, Number(head - position), last === undefined ? 0 : (now - last.ts) / 1000)
+            yield* Metrics.lag(
+              ident,
+              Number(head - position),
+              last === undefined ? 0 : (now - last.ts) / 1000,
+              partition?.number
+            )
             yield* Metrics.tailKeeps(end.rows)
+            if (group !== undefined && page.rows.length === 0) {
+              group.passed(position, epoch)
+              continue
+            }
             if (page.rows.length > 0 || position - said.position >= silentIds || now - said.at >= silentMillis) {
               said = { position, at: now }
               return page
@@ -257,7 +316,7 @@ export const make = (
 
         let acknowledged = cursor
         const settled = ({ row }: Letter, failed: Settled["failed"]): Settled => ({
-          ident,
+          ident: name,
           epoch,
           id: row.id,
           key: row.key,
@@ -275,15 +334,21 @@ export const make = (
           step: (upTo, deadLetters = []) =>
             Effect.suspend(() => {
               if (upTo <= acknowledged && deadLetters.length === 0) return Effect.void
-              return Effect.map(retry(Effect.flatMap(store.step({ ident, epoch, upTo, deadLetters }), taken)), () => {
-                if (upTo > acknowledged) acknowledged = upTo
-              })
+              return Effect.map(
+                retry(Effect.flatMap(store.step({ ident: name, epoch, upTo, deadLetters }), taken)),
+                () => {
+                  if (upTo > acknowledged) acknowledged = upTo
+                }
+              )
             }),
           stepWithin: (upTo, deadLetters) =>
-            Effect.flatMap(store.stepWithin({ ident, epoch, upTo, deadLetters }), taken),
-          pause: (why) => retry(Effect.flatMap(store.pause({ ident, epoch, why, actor: "pusher" }), taken)),
-          parkedKeys: retry(store.parkedKeys(ident)),
-          redriven: retry(store.letters({ ident, redrive: true, after: 0n, limit })),
+            Effect.flatMap(store.stepWithin({ ident: name, epoch, upTo, deadLetters }), taken),
+          pause: (why) => retry(Effect.flatMap(store.pause({ ident: name, epoch, why, actor: "pusher" }), taken)),
+          parkedKeys: Effect.map(retry(store.parkedKeys(ident)), (keys) =>
+            partition === undefined
+              ? keys
+              : new Map([...keys].filter(([key]) => isOf(partition, { keyHash: keyHash(key) })))),
+          redriven: retry(store.letters({ ident, redrive: true, partition, after: 0n, limit })),
           decodeLetter: (letter) => selection.decode(letter.row),
           wants: ({ row }) => filter([row]).length > 0,
           settle: (letter, failed) => retry(Effect.flatMap(store.settle(settled(letter, failed)), taken)),
@@ -338,6 +403,7 @@ export const make = (
         })
       ))
 
-    const run: Service["run"] = (consumer, handler, options) => Runner.run(store, open, consumer, handler, options)
+    const ports: Ports = { store, open, register: poller.register, leases, shutdown, ttl: Duration.toMillis(ttl) }
+    const run: Service["run"] = (consumer, handler, options) => Runner.run(ports, consumer, handler, options)
     return { service: { subscribe: subscribing(open, store.outside), live, run }, open, openLive }
   })

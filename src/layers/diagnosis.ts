@@ -6,6 +6,7 @@ import type { Finding } from "../services/Health.js"
 import type { Position } from "../services/HistoryStore.js"
 import { archivers } from "./sql/Dialect.js"
 import { expected } from "./sql/migrate.js"
+import { partsOf } from "./sql/place.js"
 
 type Level = Finding["level"]
 
@@ -62,10 +63,12 @@ export const considered = (
 ): ReadonlyArray<ConsumerRow> => rows.filter(({ ident }) => !isOneOf(ident, except))
 
 /** Who holds a consumer back, and what to do. */
-const culprit = ({ ident, lease, paused }: ConsumerRow): readonly [who: string, advice: string] => {
+const culprit = (row: ConsumerRow): readonly [who: string, advice: string] => {
+  const { ident, lease, partitions, paused } = row
   if (paused !== undefined) {
     return [`is paused (${paused})`, `Remove the cause, then resume ${ident}.`]
   }
+  if (partitions.length > 0) return culpritOf(row)
   if (lease !== undefined) {
     return [
       `has an active receiver (${lease.owner})`,
@@ -75,6 +78,31 @@ const culprit = ({ ident, lease, paused }: ConsumerRow): readonly [who: string, 
   return [
     "has no receiver",
     `Start the receiver of ${ident}, or poll and acknowledge; remove it if nobody needs it any more.`
+  ]
+}
+
+/** The same of a consumer with partitions: the one that is furthest behind. */
+const culpritOf = ({ ident, partitions }: ConsumerRow): readonly [who: string, advice: string] => {
+  const ownerOf = ({ lease }: ConsumerRow["partitions"][number]) =>
+    lease !== undefined && lease.expiresIn > 0 ? lease.owner : undefined
+  const last = partitions.reduce((least, one) => one.cursor < least.cursor ? one : least)
+  const free = partitions.filter((one) => ownerOf(one) === undefined).map(({ number }) => number)
+  const members = new Set(partitions.map(ownerOf).filter((owner) => owner !== undefined))
+  if (free.length > 0) {
+    return [
+      free.length === partitions.length
+        ? `has ${partitions.length} partitions, which nobody has`
+        : `has ${partitions.length} partitions, of which nobody has ${free.join(", ")}`,
+      `Start a run of ${ident} with { partitions: ${partitions.length} }, or look why those that run do not take them;` +
+      " remove it if nobody needs it any more."
+    ]
+  }
+  return [
+    `has ${partitions.length} partitions in ${members.size} runs (${ownerOf(last)} has ${last.number}, the last one)`,
+    `Look in the log of the run ${
+      ownerOf(last)
+    } of ${ident}: its handler is slow, hangs, or fails and is tried again on an` +
+    ` event of partition ${last.number}.`
   ]
 }
 
@@ -123,17 +151,25 @@ export const clock = (skew: number, doubt: number): Finding => {
 export const leases = (vitals: Vitals, rows: ReadonlyArray<ConsumerRow>): ReadonlyArray<Finding> => {
   const registered = new Set(rows.map(({ ident }) => ident))
   const found = vitals.expired.map(({ ident, owner, since }) => {
+    const { consumer, member } = partsOf(ident)
+    if (member !== undefined) {
+      return finding(
+        "leases",
+        "ok",
+        `The run ${member} of ${consumer} has not been heard of for ${spoken(vitals.now - since)}: this does no harm.`
+      )
+    }
     const ran = `The lease of ${ident} ran out ${spoken(vitals.now - since)} ago, and ${owner} has neither renewed it` +
       " nor given it back."
-    return registered.has(ident)
+    return registered.has(consumer)
       ? finding(
         "leases",
         "warning",
         ran,
-        `The receiver of ${ident} was killed, hangs, or cannot reach the database, and no other one has taken over:` +
+        `The receiver of ${consumer} was killed, hangs, or cannot reach the database, and no other one has taken over:` +
           " look at it, or start another one."
       )
-      : finding("leases", "ok", `${ran} ${ident} is not registered any more: this does no harm.`)
+      : finding("leases", "ok", `${ran} ${consumer} is not registered any more: this does no harm.`)
   })
   return found.length > 0 ? found : [finding("leases", "ok", "No lease was left behind.")]
 }

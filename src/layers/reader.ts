@@ -12,7 +12,7 @@ import * as EventId from "../EventId.js"
 import { CursorAhead, InvalidOption, LiveNotAllowed, NotRegistered, type StoreError } from "../EventStreamError.js"
 import type { EventType } from "../EventType.js"
 import { namePattern } from "../EventType.js"
-import type { Look, Sequenced, Service as EventStore, Start } from "../services/EventStore.js"
+import type { Look, Part, Sequenced, Service as EventStore, Start } from "../services/EventStore.js"
 import { Batch, type From } from "../services/Poller.js"
 import { batchSize } from "./Sequencer.js"
 
@@ -24,6 +24,8 @@ const maxBatchBytes = 64 * 1024 * 1024
 /** What a want means for the store and for the decoder. */
 export interface Selection {
   readonly types: ReadonlyArray<string> | undefined
+  /** Of one partition only. */
+  readonly partition?: Part | undefined
   readonly decode: (row: Event.StoredEvent) => any
 }
 
@@ -54,6 +56,13 @@ export const select = (
   return Either.right({ types, decode: decoder(known) })
 }
 
+/** Whether the log is read as it is; otherwise by windows, of which the rows that are not selected are passed over. */
+const isEverything = ({ partition, types }: Selection): boolean => types === undefined && partition === undefined
+
+/** How far one look lets pages be read. */
+export const horizon = (selection: Selection, look: Look): bigint =>
+  isEverything(selection) ? look.head : look.bound ?? 0n
+
 const checkLimit = (limit = maxLimit): Either.Either<number, InvalidOption> => within("limit", limit, 1, maxLimit)
 
 export const toId = (position: bigint): EventId.EventId | undefined =>
@@ -80,16 +89,17 @@ export const make = (store: EventStore, options: { readonly maxDataBytes: number
   const mostRows = Math.max(1, Math.min(maxLimit, Math.floor(maxBatchBytes / options.maxDataBytes)))
 
   const look = (ident: string | undefined, after: bigint, selection: Selection) =>
-    store.look({ ident, after, window: selection.types === undefined ? 0 : window })
+    store.look({ ident, after, window: isEverything(selection) ? 0 : window })
 
   const pageOf = (
     found: Look,
     after: bigint,
-    { types }: Selection,
+    selection: Selection,
     limit: number
   ): Effect.Effect<Page, StoreError> => {
+    const { partition, types } = selection
     if (found.head <= after) return Effect.succeed({ look: found, rows: [], upTo: after })
-    if (types === undefined) {
+    if (isEverything(selection)) {
       return Effect.map(store.page({ after, upTo: undefined, types, limit }), (rows) => ({
         look: found,
         rows,
@@ -97,8 +107,8 @@ export const make = (store: EventStore, options: { readonly maxDataBytes: number
       }))
     }
     const bound = found.bound ?? after
-    if (types.length === 0 || bound <= after) return Effect.succeed({ look: found, rows: [], upTo: bound })
-    return Effect.map(store.page({ after, upTo: bound, types, limit }), (rows) => ({
+    if (types?.length === 0 || bound <= after) return Effect.succeed({ look: found, rows: [], upTo: bound })
+    return Effect.map(store.page({ after, upTo: bound, types, partition, limit }), (rows) => ({
       look: found,
       rows,
       upTo: rows.length === limit ? rows[rows.length - 1]!.id : bound
@@ -207,11 +217,17 @@ export const fromOne = (option: string, value: number): Either.Either<number, In
     ? Either.right(value)
     : Either.left(new InvalidOption({ option, value: String(value), expected: "an integer from 1" }))
 
+/** Whether an event is of a partition. */
+export const isOf = ({ number, of }: Part, { keyHash }: Pick<Event.StoredEvent, "keyHash">): boolean =>
+  keyHash % of === number
+
 /** Those of unfiltered rows that are wanted. */
 export const filterOf = (
-  { types }: Selection
+  { partition, types }: Selection
 ): (rows: ReadonlyArray<Event.StoredEvent>) => ReadonlyArray<Event.StoredEvent> => {
-  if (types === undefined) return (rows) => rows
-  const wanted = new Set(types)
-  return (rows) => rows.filter((row) => wanted.has(row.type))
+  const wanted = types === undefined ? undefined : new Set(types)
+  if (partition !== undefined) {
+    return (rows) => rows.filter((row) => isOf(partition, row) && (wanted === undefined || wanted.has(row.type)))
+  }
+  return wanted === undefined ? (rows) => rows : (rows) => rows.filter((row) => wanted.has(row.type))
 }

@@ -7,15 +7,16 @@
  * - `parked`: what becomes of events that are given up;
  * - `atLeastOnce`, `exactlyOnce`: a batch and its cursor;
  * - `redrive`: dead letters again.
+ *
+ * With partitions all of that is of a partition: `groups/member`.
  */
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
 import type { Consumer } from "../Consumer.js"
 import { ConsumerFenced, type ForeignTransaction, type HandlerFailed } from "../EventStreamError.js"
 import * as Metrics from "../internal/metrics.js"
-import type { Service as EventStore } from "../services/EventStore.js"
-import type { Handler, RunOptions, SubscribeError, SubscribeOptions } from "../services/Pusher.js"
-import type { Subscription } from "./Pusher.js"
+import type { Handler, RunOptions, SubscribeError } from "../services/Pusher.js"
+import * as Group from "./groups/member.js"
+import type { Ports, Subscription } from "./Pusher.js"
 import { atLeastOnce } from "./runner/atLeastOnce.js"
 import { Reopen } from "./runner/committing.js"
 import { exactlyOnce } from "./runner/exactlyOnce.js"
@@ -23,20 +24,15 @@ import * as Parking from "./runner/parked.js"
 import { redrive } from "./runner/redrive.js"
 import * as Settings from "./runner/settings.js"
 
-type Open = (
-  consumer: Consumer,
-  options: SubscribeOptions<any, any>
-) => Effect.Effect<Subscription, SubscribeError, Scope.Scope>
-
 type WhenBusy = RunOptions<any, any>["whenBusy"]
 
 export const run = <X, R>(
-  store: EventStore,
-  open: Open,
+  ports: Ports,
   consumer: Consumer,
   handler: Handler<any, X, R>,
   options: RunOptions<any, any> = {}
 ): Effect.Effect<never, Exclude<SubscribeError, ConsumerFenced> | HandlerFailed | ForeignTransaction, R> => {
+  const { open, store } = ports
   const settings = Settings.make(handler, options)
 
   const batch = (
@@ -54,28 +50,34 @@ export const run = <X, R>(
       yield* Metrics.processing(subscription.ident, events)(handled)
     })
 
-  const session = (whenBusy: WhenBusy): Effect.Effect<never, any, R> =>
-    Effect.scoped(Effect.gen(function*() {
-      const subscription = yield* open(consumer, { ...options, whenBusy })
-      const work = (next: (parked: Parking.Parked) => Effect.Effect<void, any, R>) =>
+  /** From what is to be redriven on, batch after batch. */
+  const working: Group.Work<R> = (subscription, next) =>
+    Effect.gen(function*() {
+      const work = (each: (parked: Parking.Parked) => Effect.Effect<void, any, R>) =>
         Effect.gen(function*() {
           yield* redrive(store, settings, subscription)
           // whoever changes it after this fences us out
           const parked = Parking.make(yield* subscription.parkedKeys)
-          return yield* Effect.forever(next(parked))
+          return yield* Effect.forever(each(parked))
         })
       if (store.sequenced || !settings.exactlyOnce) {
         return yield* Effect.raceFirst(
-          work((parked) => batch(subscription, subscription.next, parked)),
+          work((parked) => batch(subscription, next, parked)),
           subscription.lost
         )
       }
       // On SQLite the handler's transaction holds the one write lock: it keeps the lease from being renewed, and from being
       // taken, too. To interrupt it would only undo its work; the end of the batch says whether the lease is still ours.
       // Waiting for events it hears of a lost lease at once.
-      const next = Effect.raceFirst(subscription.next, subscription.lost)
-      return yield* work((parked) => Effect.zipRight(subscription.checkLease, batch(subscription, next, parked)))
-    }))
+      const unlessLost = Effect.raceFirst(next, subscription.lost)
+      return yield* work((parked) => Effect.zipRight(subscription.checkLease, batch(subscription, unlessLost, parked)))
+    })
+
+  const session = (whenBusy: WhenBusy): Effect.Effect<never, any, R> =>
+    Effect.scoped(Effect.flatMap(
+      open(consumer, { ...options, whenBusy }),
+      (subscription) => working(subscription, subscription.next)
+    ))
 
   const standingBy = (whenBusy: WhenBusy): Effect.Effect<never, any, R> =>
     Effect.catchAll(session(whenBusy), (error) =>
@@ -87,5 +89,20 @@ export const run = <X, R>(
         ? Effect.zipRight(Effect.logWarning(`${error.message}. Standing by`), standingBy("wait"))
         : Effect.fail(error))
 
-  return store.outside("run", Effect.zipRight(Settings.check(store, settings), standingBy(options.whenBusy)))
+  const alone = standingBy(options.whenBusy)
+  const inGroup = (partitions: number) =>
+    Effect.catchAll(
+      Group.run(ports, consumer, partitions, options, working),
+      (error) =>
+        error instanceof Group.Whole
+          ? Effect.zipRight(Effect.logWarning(`${String(consumer)}: has no partitions any more`), standingBy("wait"))
+          : Effect.fail(error)
+    )
+  return store.outside(
+    "run",
+    Effect.zipRight(
+      Settings.check(store, settings),
+      options.partitions === undefined || options.partitions === 1 ? alone : inGroup(options.partitions)
+    )
+  )
 }

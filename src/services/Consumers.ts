@@ -66,6 +66,11 @@ export interface Info {
   readonly paused: string | undefined
   /** The token of the active receiver's lease, and for how many milliseconds it lasts unless it is renewed. */
   readonly lease: { readonly owner: string; readonly expiresIn: number } | undefined
+  /**
+   * By number, of a consumer that is shared by a group (`Pusher.run` with partitions); undefined: it has none. `cursor` is the
+   * smallest of theirs.
+   */
+  readonly partitions: ReadonlyArray<PartitionInfo> | undefined
   /** Whether only a receiver with the lease may move its cursor. */
   readonly exclusive: boolean
   readonly deadLetters: number
@@ -74,6 +79,21 @@ export interface Info {
   readonly registeredAt: Date
   /** When its cursor was moved last. */
   readonly movedAt: Date
+}
+
+/**
+ * A partition of a consumer as it is now.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PartitionInfo {
+  readonly number: number
+  readonly cursor: EventId | undefined
+  /** As that of the consumer: ids count, of whatever partition the events are. */
+  readonly lag: Info["lag"]
+  /** The member of the group that has it, and for how many milliseconds unless it renews its lease; undefined: nobody. */
+  readonly owner: { readonly member: string; readonly expiresIn: number } | undefined
 }
 
 /**
@@ -86,7 +106,7 @@ export interface AuditEntry {
   readonly id: bigint
   readonly at: Date
   readonly actor: string
-  /** `pause`, `resume`, `reset`, `remove`, `redrive`, `drop`, `redact`, `evict` or `restored`. */
+  /** `pause`, `resume`, `reset`, `remove`, `redrive`, `drop`, `redact`, `evict`, `repartition` or `restored`. */
   readonly action: string
   readonly consumer: string | undefined
   readonly detail: unknown
@@ -151,6 +171,16 @@ export interface Service {
     EventId | undefined,
     ConsumerError | InvalidOption | NotRegistered | CursorAhead | EventsDiscarded
   >
+  /**
+   * Divides a consumer anew, into 2 to 256 partitions (`Pusher.run` with partitions), or 1 or `none`: an ordinary consumer.
+   * Whoever works on the old ones is fenced out, the new ones start at the smallest cursor of the old ones, which is the
+   * answer: what is after it may have been handled and is delivered again, in order by key, also with `exactlyOnce`. Where
+   * nothing is to be repeated, wait until the lag is 0. Runs at work go on with the new number by themselves.
+   */
+  readonly repartition: (
+    consumer: Consumer,
+    partitions: number | "none"
+  ) => Effect.Effect<EventId | undefined, ConsumerError | InvalidOption | NotRegistered>
   /**
    * Removes a registration: nothing waits for this consumer any more. Its dead letters stay, unless they are dropped.
    */

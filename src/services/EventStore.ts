@@ -57,7 +57,7 @@ export interface Look {
   readonly bound: bigint | undefined
   /** Whether the consumer is paused. */
   readonly paused: boolean
-  /** Whether only a receiver with the lease may move its cursor. */
+  /** Whether only a receiver with the lease may move its cursor; so it is with partitions. */
   readonly exclusive: boolean
 }
 
@@ -87,10 +87,93 @@ export interface ConsumerRow {
   readonly paused: string | undefined
   readonly exclusive: boolean
   readonly lease: { readonly owner: string; readonly expiresIn: number } | undefined
+  /** By number; none of an ordinary consumer. `cursor` is the smallest of theirs. */
+  readonly partitions: ReadonlyArray<PartitionRow & { readonly waitingSince: number | undefined }>
   readonly deadLetters: number
   readonly parked: number
   readonly registeredAt: number
   readonly movedAt: number
+}
+
+/**
+ * The events of which partition: those whose hash of the key, divided by `of`, leaves `number`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Part {
+  readonly number: number
+  readonly of: number
+}
+
+/**
+ * A partition as it is stored. `owner`: the member of the group that has its lease, or had it and did not give it back:
+ * then it has run out.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PartitionRow {
+  readonly number: number
+  readonly cursor: bigint
+  readonly epoch: bigint
+  readonly lease: { readonly owner: string; readonly expiresIn: number } | undefined
+}
+
+/**
+ * Gives a consumer partitions, 0 for none, that start where it is: at the smallest cursor of those that it has. Nobody who
+ * works on it can go on.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LayOut {
+  readonly ident: string
+  readonly partitions: number
+  readonly actor: string
+  /** With an epoch only if that is still its own and it has no partitions. */
+  readonly epoch: bigint | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type LaidOut =
+  | { readonly _tag: "LaidOut"; readonly cursor: bigint }
+  | { readonly _tag: "NotRegistered" }
+  | { readonly _tag: "Fenced"; readonly partitions: number }
+
+/**
+ * A look at a group, and what its member has to say.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface GroupRequest {
+  readonly ident: string
+  /** Moves the consumer's cursor on to the smallest of its partitions, if that is its epoch. */
+  readonly epoch: bigint | undefined
+  /** Partitions that have seen nothing of their own up to there, by their epochs: their cursors move on. */
+  readonly passed: ReadonlyArray<{ readonly partition: number; readonly epoch: bigint; readonly upTo: bigint }>
+}
+
+/**
+ * Who is there, and who has what, by one look.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface GroupView {
+  /** Of the consumer itself. */
+  readonly epoch: bigint
+  readonly cursor: bigint
+  readonly paused: boolean
+  /** By number. */
+  readonly partitions: ReadonlyArray<PartitionRow>
+  readonly members: ReadonlyArray<{ readonly owner: string; readonly expiresIn: number }>
+  /** Leases of members that ran out. */
+  readonly dead: ReadonlyArray<Lease>
 }
 
 /**
@@ -165,7 +248,9 @@ export interface Sequenced {
 }
 
 /**
- * Asks for the lease of a consumer. `owner` is a token of the one receiver, not of its process.
+ * Asks for the lease of a consumer, or of one of its partitions (`local:C#3`), which are claimed, stepped and settled by
+ * that ident in the same way, or of a member of its group (`local:C@M`). `owner` is a token of the one receiver, not of its
+ * process.
  *
  * @since 0.1.0
  * @category models
@@ -186,7 +271,15 @@ export interface ClaimRequest {
  * @category models
  */
 export type Claim =
-  | { readonly _tag: "Claimed"; readonly epoch: bigint; readonly cursor: bigint }
+  | {
+    readonly _tag: "Claimed"
+    readonly epoch: bigint
+    readonly cursor: bigint
+    /** How many partitions the consumer has. */
+    readonly partitions: number
+  }
+  /** The consumer is not claimed as a whole. */
+  | { readonly _tag: "Partitioned"; readonly partitions: number }
   | { readonly _tag: "Busy"; readonly owner: string; readonly expiresIn: number }
   | { readonly _tag: "Paused"; readonly why: string }
   | { readonly _tag: "NotRegistered" }
@@ -243,6 +336,7 @@ export interface Letters {
   readonly key?: string | undefined
   /** Only those marked to be delivered again. */
   readonly redrive?: boolean | undefined
+  readonly partition?: Part | undefined
 }
 
 /**
@@ -456,6 +550,7 @@ export interface Service {
     readonly after: bigint
     readonly upTo: bigint | undefined
     readonly types: ReadonlyArray<string> | undefined
+    readonly partition?: Part | undefined
     readonly limit: number
   }) => Effect.Effect<ReadonlyArray<StoredEvent>, StoreError>
   /** Registers, or leaves a registration as it is; the cursor it has now. Not after an id whose successor is discarded. */
@@ -469,6 +564,9 @@ export interface Service {
   /** Prolongs the leases in one statement; those that their owners still have. */
   readonly renew: (leases: ReadonlyArray<Lease>, ttl: number) => Effect.Effect<ReadonlyArray<Lease>, StoreError>
   readonly release: (leases: ReadonlyArray<Lease>) => Effect.Effect<void, StoreError>
+  readonly layOut: (request: LayOut) => Effect.Effect<LaidOut, StoreError>
+  /** Undefined if the consumer is not registered. */
+  readonly group: (request: GroupRequest) => Effect.Effect<GroupView | undefined, StoreError>
   /** Moves a fenced cursor in a transaction of its own. The cursor never goes back. */
   readonly step: (step: Step) => Effect.Effect<Stepped, StoreError>
   /** The same in the caller's transaction, as its last statement. */

@@ -88,6 +88,15 @@ export interface RunOptions<W extends Want | undefined, C extends EventType.Any>
   readonly poison?: "stop" | "skip" | "deadLetter" | "parkKey" | "pause" | undefined
   /** With more parked events than this the consumer is paused. Default 1000. */
   readonly maxParked?: number | undefined
+  /**
+   * Shares the consumer among all the processes that run it: the events are divided into so many partitions by their keys,
+   * 2 to 256, and each process handles those of a fair share of them, in order by key. The first run lays them out where the
+   * consumer is; from then on every run has to give the same number (`InvalidOption` says which), until
+   * `Consumers.repartition`. With it, a batch, `concurrency`, the transaction of `exactlyOnce` and `maxParked` are those of a
+   * partition, and `whenBusy` is about the receiver without partitions that may be at work before. Default: the consumer as a
+   * whole in one process at a time.
+   */
+  readonly partitions?: number | undefined
   /** How many events are handled at a time; those of one key stay in order. Default 1. Not with `exactlyOnce`. */
   readonly concurrency?: number | undefined
   /**

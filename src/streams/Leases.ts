@@ -25,6 +25,7 @@ export type Answer<C> =
   | (C & { readonly _tag: "Claimed" })
   | { readonly _tag: "Busy"; readonly owner: string; readonly expiresIn: number }
   | { readonly _tag: "Paused" }
+  | { readonly _tag: "Partitioned"; readonly partitions: number }
   | { readonly _tag: "NotRegistered" }
 
 export interface Options<C, E> {
@@ -156,7 +157,7 @@ export const make = <C, E>(options: Options<C, E>): Effect.Effect<Leases<C, E>, 
             yield* restore(Effect.sleep(longestWait))
             continue
           }
-          if (answer._tag === "NotRegistered" || whenBusy === "fail") return yield* Effect.fail(answer as Refusal<C>)
+          if (answer._tag !== "Busy" || whenBusy === "fail") return yield* Effect.fail(answer as Refusal<C>)
           yield* restore(Effect.sleep(Math.min(Math.max(answer.expiresIn, shortestWait), longestWait)))
         }
       })

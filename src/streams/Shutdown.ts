@@ -11,6 +11,8 @@ export interface Shutdown {
   readonly join: Effect.Effect<void, never, Scope.Scope>
   /** Waits for something to begin with; interrupts when the end has come instead. */
   readonly unlessEnding: <A, E, R>(wait: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  /** Succeeds when the end has come. */
+  readonly ending: Effect.Effect<void>
   /** Tells everybody, and waits until nobody is at work, but not for longer than that. */
   readonly end: (patience: Duration.DurationInput) => Effect.Effect<void>
 }
@@ -34,6 +36,7 @@ export const make: Effect.Effect<Shutdown> = Effect.gen(function*() {
     // what need not be waited for would win every race
     unlessEnding: (wait) =>
       Effect.flatMap(Deferred.isDone(ending), (ended) => ended ? Effect.interrupt : Effect.raceFirst(wait, stop)),
+    ending: Deferred.await(ending),
     end: (patience) =>
       Effect.zipRight(
         Deferred.succeed(ending, undefined),

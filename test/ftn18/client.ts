@@ -26,7 +26,9 @@ export const request = (
   options: { readonly method?: string; readonly headers?: Record<string, string> } = {}
 ): Promise<Answer> =>
   new Promise((resolve, reject) => {
-    const bytes = body instanceof Uint8Array ? body : Buffer.from(typeof body === "string" ? body : JSON.stringify(body))
+    const bytes = body instanceof Uint8Array
+      ? body
+      : Buffer.from(typeof body === "string" ? body : JSON.stringify(body))
     const { headers, method = "POST" } = options
     const sent = (ca === undefined ? Http : Https).request({
       host: "127.0.0.1",

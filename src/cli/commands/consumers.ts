@@ -3,7 +3,8 @@ import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { AuditEntry } from "../../services/Consumers.js"
+import { NotRegistered } from "../../EventStreamError.js"
+import type { AuditEntry, PartitionInfo } from "../../services/Consumers.js"
 import { common, consumer, consumerOf, fromOf, optional, optionalInteger } from "../arguments.js"
 import { Usage } from "../CliError.js"
 import * as Database from "../database.js"
@@ -71,6 +72,44 @@ const resume = Command.make("resume", { ...common, consumer }, (options) =>
     yield* Output.either(options, { consumer: name, state: "resumed" }, `${name} is resumed`)
   })).pipe(Command.withDescription("Ends a pause"))
 
+const partitionColumns: ReadonlyArray<Column<PartitionInfo>> = [
+  { title: "PARTITION", cell: ({ number }) => number.toString(), align: "right" },
+  { title: "CURSOR", cell: ({ cursor }) => cursor === undefined ? "-" : cursor.toString(), align: "right" },
+  { title: "LAG", cell: ({ lag }) => lag.events.toString(), align: "right" },
+  { title: "SECONDS", cell: ({ lag }) => lag.seconds.toFixed(0), align: "right" },
+  { title: "HELD BY", cell: ({ owner }) => owner?.member ?? "-" }
+]
+
+const partitions = Command.make("partitions", { ...common, consumer }, (options) =>
+  Effect.gen(function*() {
+    const all = yield* Database.withStream(({ consumers }) => consumers.list)
+    const name = named(options.consumer)
+    const found = all.find((info) => info.consumer === name)
+    if (found === undefined) return yield* new NotRegistered({ consumer: name })
+    const list = found.partitions ?? []
+    yield* Output.either(
+      options,
+      list,
+      list.length === 0 ? `${name} has no partitions` : Output.table(partitionColumns, list)
+    )
+  })).pipe(Command.withDescription("The partitions of a consumer, and who has them"))
+
+const repartition = Command.make("repartition", {
+  ...common,
+  partitions: Options.text("partitions").pipe(Options.withDescription("2 to 256, or none: an ordinary consumer")),
+  consumer
+}, (options) =>
+  Effect.gen(function*() {
+    const n = options.partitions === "none" ? options.partitions : Number(options.partitions)
+    const cursor = yield* Database.withStream(({ consumers }) => consumers.repartition(options.consumer, n))
+    const name = named(options.consumer)
+    yield* Output.either(
+      options,
+      { consumer: name, partitions: n, cursor },
+      `${name} has ${options.partitions} partitions and continues after ${cursor ?? "nothing"}`
+    )
+  })).pipe(Command.withDescription("Divides a consumer anew, from the smallest cursor of its partitions on"))
+
 const remove = Command.make("remove", {
   ...common,
   deadLetters: Options.choice("dead-letters", ["keep", "drop"]).pipe(
@@ -134,5 +173,5 @@ const audit = Command.make("audit", {
 
 export const consumers = Command.make("consumers").pipe(
   Command.withDescription("Registered consumers"),
-  Command.withSubcommands([list, register, reset, pause, resume, remove, redact, audit])
+  Command.withSubcommands([list, register, reset, partitions, repartition, pause, resume, remove, redact, audit])
 )

@@ -105,8 +105,10 @@ export const make = ({ core: { open, reader, store } }: EventStream.Service): Re
             desk.consumer(component),
             { want, limit: options.limit, whenBusy: options.busy },
             {
-              owner: options.receiver === undefined ? randomUUID() : `http-${options.receiver}`,
-              startAt: ({ cursor }) => position = cursor > seen ? cursor : seen
+              receiver: {
+                owner: options.receiver === undefined ? randomUUID() : `http-${options.receiver}`,
+                startAt: ({ cursor }) => position = cursor > seen ? cursor : seen
+              }
             }
           ),
           scope

@@ -34,6 +34,8 @@ export const administration = ({ consumers, core }: EventStream.Service) => {
     List: () => administering(() => consumers.list),
     Reset: ({ to, who }: Of & { readonly to: Wire.From }) =>
       administering((named) => consumers.reset(named(who), fromOf(to))),
+    Repartition: ({ partitions, who }: Of & { readonly partitions: number | "none" }) =>
+      administering((named) => consumers.repartition(named(who), partitions)),
     Remove: ({ deadLetters, who }: Of & { readonly deadLetters?: "keep" | "drop" | undefined }) =>
       administering((named) => consumers.remove(named(who), { deadLetters })),
     Redact: ({ which }: { readonly which: typeof Wire.Erasing.Type }) => administering(() => consumers.redact(which)),

@@ -109,6 +109,7 @@ const Pushing = RpcGroup.make(
 const Administration = RpcGroup.make(
   call("List", {}, Schema.Array(Wire.Info)),
   call("Reset", { ...who, to: Wire.From }, Id),
+  call("Repartition", { ...who, partitions: Schema.Union(Schema.Number, Schema.Literal("none")) }, Id),
   call("Remove", { ...who, deadLetters: Schema.optional(Schema.Literal("keep", "drop")) }),
   call(
     "Redact",

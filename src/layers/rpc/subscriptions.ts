@@ -97,11 +97,13 @@ export const make = ({ open, store }: Core) => {
       const serving = Effect.scoped(Effect.gen(function*() {
         let start = { cursor: 0n, continued: false }
         const subscription = yield* open(consumer, options, {
-          owner,
-          startAt: ({ cursor, epoch }) => {
-            const continued = follows(`${owner} ${consumer.user}:${consumer.component}`, epoch, resume?.epoch)
-            start = { cursor: continued && resume!.after > cursor ? resume!.after : cursor, continued }
-            return start.cursor
+          receiver: {
+            owner,
+            startAt: ({ cursor, epoch }) => {
+              const continued = follows(`${owner} ${consumer.user}:${consumer.component}`, epoch, resume?.epoch)
+              start = { cursor: continued && resume!.after > cursor ? resume!.after : cursor, continued }
+              return start.cursor
+            }
           }
         })
         const { epoch, ident } = subscription

@@ -164,15 +164,23 @@ export const Erasing = Schema.Union(
   Schema.Struct({ ids: Schema.Array(Position) })
 )
 
+const Lag = Schema.Struct({ events: Schema.Number, seconds: Schema.Number })
+
 export const Info = Schema.Struct({
   consumer: Schema.String,
   user: Schema.String,
   component: Schema.String,
   cursor: Schema.UndefinedOr(Position),
-  lag: Schema.Struct({ events: Schema.Number, seconds: Schema.Number }),
+  lag: Lag,
   state: Schema.Literal("active", "idle", "paused"),
   paused: Schema.UndefinedOr(Schema.String),
   lease: Schema.UndefinedOr(Schema.Struct({ owner: Schema.String, expiresIn: Schema.Number })),
+  partitions: Schema.UndefinedOr(Schema.Array(Schema.Struct({
+    number: Schema.Number,
+    cursor: Schema.UndefinedOr(Position),
+    lag: Lag,
+    owner: Schema.UndefinedOr(Schema.Struct({ member: Schema.String, expiresIn: Schema.Number }))
+  }))),
   exclusive: Schema.Boolean,
   deadLetters: Schema.Number,
   parked: Schema.Number,

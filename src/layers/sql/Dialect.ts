@@ -18,6 +18,7 @@ import type {
   Isolation,
   Lease,
   Look,
+  Part,
   Registration,
   Sequenced,
   Start,
@@ -27,7 +28,9 @@ import type {
 import type { AdministrationStatements } from "./administration.js"
 import type { DiscardStatements } from "./discard.js"
 import type { LetterStatements } from "./letters.js"
+import type { GroupStatements } from "./groups.js"
 import type { Names } from "./names.js"
+import type { Place } from "./place.js"
 import type { RetentionStatements } from "./retention.js"
 import type { VitalsStatements } from "./vitals.js"
 import type { Transact, Words } from "./words.js"
@@ -57,7 +60,13 @@ export const toRegistered = (row: Record<string, string | null>): Registered => 
 export type Found = ReadonlyMap<string, EventId | null>
 
 export interface Dialect
-  extends LetterStatements, RetentionStatements, AdministrationStatements, DiscardStatements, VitalsStatements
+  extends
+    LetterStatements,
+    RetentionStatements,
+    AdministrationStatements,
+    DiscardStatements,
+    VitalsStatements,
+    GroupStatements
 {
   readonly name: "postgres" | "mysql" | "sqlite"
   /** False where the write lock gives ids in commit order by itself. */
@@ -110,6 +119,7 @@ export interface Dialect
       readonly after: bigint
       readonly upTo: bigint | undefined
       readonly types: ReadonlyArray<string> | undefined
+      readonly partition?: Part | undefined
       readonly limit: number
     }
   ) => Run<ReadonlyArray<StoredEvent>>
@@ -147,14 +157,25 @@ export const among = (leases: ReadonlyArray<Lease>): string => {
 }
 
 /** The last row of `claim`, as every dialect selects it: of the consumer, and of the lease that it has now. */
-export const toClaim = (row: Record<string, string | null> | undefined, owner: string): Claim =>
+export const toClaim = (row: Record<string, string | null> | undefined, owner: string, { partition }: Place): Claim =>
   row === undefined
     ? { _tag: "NotRegistered" }
+    : partition === undefined && row.partitions !== "0"
+    ? { _tag: "Partitioned", partitions: Number(row.partitions) }
     : row.paused !== null
     ? { _tag: "Paused", why: row.paused! }
     : row.owner === owner
-    ? { _tag: "Claimed", epoch: BigInt(row.epoch!), cursor: BigInt(row.cursor_id!) }
+    ? {
+      _tag: "Claimed",
+      epoch: BigInt(row.epoch!),
+      cursor: BigInt(row.cursor_id!),
+      partitions: Number(row.partitions)
+    }
     : { _tag: "Busy", owner: row.owner ?? "", expiresIn: Math.max(0, Number(row.expires_in ?? 0)) }
+
+/** Condition on the events of a partition. */
+export const ofPartition = (partition: Part | undefined, alias: string): string =>
+  partition === undefined ? "" : ` AND ${alias}.key_hash % ${partition.of} = ${partition.number}`
 
 /** Rows of `renew`. */
 export const toLeases = (rows: ReadonlyArray<any>): ReadonlyArray<Lease> =>

@@ -13,6 +13,7 @@ import { keyHash } from "../../internal/keyHash.js"
 import type { Redaction } from "../../services/HistoryStore.js"
 import { aboveAll, archivers, discarded, leaseName } from "./Dialect.js"
 import { takeLease } from "./letters.js"
+import { leaseColumns, partitionColumns, toPartitions } from "./groups.js"
 import type { Names } from "./names.js"
 import { recorded, recording } from "./recording.js"
 import { keyIs, type Transact, type Words } from "./words.js"
@@ -40,6 +41,15 @@ export interface AdministrationStatements {
 
 /** Ids left out by a new generation: more than a lost hour of writing has given. */
 const jump = 1_000_000n
+
+/** `ts` of the first event that is before nobody: of a consumer with partitions, after the smallest of their cursors. */
+const oldest = (
+  row: Record<string, string | null>,
+  partitions: ConsumerRow["partitions"] | undefined
+): number | undefined =>
+  partitions === undefined
+    ? row.waiting_since === null ? undefined : Number(row.waiting_since)
+    : partitions.reduce((least, one) => one.cursor < least.cursor ? one : least).waitingSince
 
 export const make = (
   names: Names,
@@ -71,15 +81,31 @@ export const make = (
        (SELECT ${millis("e.ts")} FROM ${names.log} e WHERE e.id > c.last_evt_id ORDER BY e.id LIMIT 1) AS waiting_since
   FROM ${names.consumers} c
   LEFT JOIN ${names.leases} l ON l.name = ${concat(`'${leaseName("")}'`, "c.ident")} AND l.expires > ${clock}
- ORDER BY c.ident`
+ ORDER BY c.ident`,
+          `SELECT ${partitionColumns(words)},
+       (SELECT ${millis("e.ts")} FROM ${names.log} e WHERE e.id > p.last_evt_id ORDER BY e.id LIMIT 1) AS waiting_since
+  FROM ${names.partitions} p ORDER BY p.ident, p.part`,
+          `SELECT ${leaseColumns(words)} FROM ${names.leases} l WHERE l.name LIKE '%#%'`
         ]),
-        ([rows]) =>
-          rows!.map((row): ConsumerRow => ({
+        ([rows, partitionRows, leaseRows]) => {
+          const partitions = new Map<string, Array<ConsumerRow["partitions"][number]>>()
+          for (const [i, { consumer, ...partition }] of toPartitions(partitionRows!, leaseRows!).entries()) {
+            const since = partitionRows![i].waiting_since
+            const all = partitions.get(consumer) ?? []
+            all.push({ ...partition, waitingSince: since === null ? undefined : Number(since) })
+            partitions.set(consumer, all)
+          }
+          return rows!.map((row): ConsumerRow => ({
             ident: row.ident,
-            cursor: BigInt(row.cursor_id),
+            partitions: partitions.get(row.ident) ?? [],
+            // theirs is what counts, its own is that of a moment ago
+            cursor: (partitions.get(row.ident) ?? []).reduce<bigint | undefined>(
+              (least, { cursor }) => least === undefined || cursor < least ? cursor : least,
+              undefined
+            ) ?? BigInt(row.cursor_id),
             head: BigInt(row.head ?? 0),
             now: Number(row.now),
-            waitingSince: row.waiting_since === null ? undefined : Number(row.waiting_since),
+            waitingSince: oldest(row, partitions.get(row.ident)),
             paused: row.paused ?? undefined,
             exclusive: row.exclusive === "1",
             lease: row.owner === null
@@ -90,6 +116,7 @@ export const make = (
             registeredAt: Number(row.registered_at),
             movedAt: Number(row.moved_at)
           }))
+        }
       ),
 
     reset: (conn, { actor, detail, ident, to }) =>
@@ -105,6 +132,12 @@ export const make = (
           }, `c.${consumer(ident)}${allowed(ident, to)}`),
           `UPDATE ${names.consumers} SET last_evt_id = ${start(to)}, epoch = epoch + 1, updated_at = ${clock}
  WHERE ${consumer(ident)}${allowed(ident, to)}`,
+          // archivers have none: where they are is not asked for in this table
+          ...(archivers(ident) ? [] : [
+            `UPDATE ${names.partitions} SET epoch = epoch + 1, updated_at = ${clock}, last_evt_id = (
+    SELECT c.last_evt_id FROM ${names.consumers} c WHERE c.${consumer(ident)})
+ WHERE ${consumer(ident)}${allowed(ident, to)}`
+          ]),
           `SELECT ${asText("c.epoch")} AS epoch, ${asText("c.last_evt_id")} AS cursor_id,
        ${asText("r.discarded_to")} AS discarded_to
   FROM ${names.consumers} c CROSS JOIN ${names.retention} r WHERE c.${consumer(ident)}`
@@ -134,6 +167,7 @@ export const make = (
           }, `c.${consumer(ident)}`),
           ...leaving(names, words, ident),
           `DELETE FROM ${names.consumers} WHERE ${consumer(ident)}`,
+          `DELETE FROM ${names.partitions} WHERE ${consumer(ident)}`,
           ...(deadLetters === "drop" ? [`DELETE FROM ${names.deadLetters} WHERE ${consumer(ident)}`] : [])
         ]),
         (results) => results[gate.length + 1]!.length > 0

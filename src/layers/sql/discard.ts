@@ -95,7 +95,9 @@ export const make = (
    AND EXISTS (SELECT 1 FROM ${names.consumers} WHERE ${same})`,
       `SELECT ident FROM ${names.consumers} WHERE ${same}${locking}`,
       recording(names, words, { actor: "discarder", action: "evict", detail: [text(detail)] }, same),
-      `DELETE FROM ${names.consumers} WHERE ${same}`
+      `DELETE FROM ${names.consumers} WHERE ${same}`,
+      `DELETE FROM ${names.partitions} WHERE ident = ${text(ident)}
+   AND NOT EXISTS (SELECT 1 FROM ${names.consumers} c WHERE c.ident = ${text(ident)})`
     ]
   }
 
@@ -148,7 +150,7 @@ export const make = (
           )
           return {
             deleted: Number(results[results.length - 3]![0].n),
-            evicted: discard.evict.filter((_, i) => results[gate.length + 1 + 4 * i]!.length > 0).map(({ ident }) =>
+            evicted: discard.evict.filter((_, i) => results[gate.length + 1 + 5 * i]!.length > 0).map(({ ident }) =>
               ident
             ),
             head: BigInt(row.head),

@@ -13,6 +13,8 @@ import type { Letter, Letters, LettersOf, Settled, Stepped } from "../../service
 import type { Rows } from "./Database.js"
 import { leaseName, toStepped } from "./Dialect.js"
 import type { Names } from "./names.js"
+import { ofPartition } from "./Dialect.js"
+import { placeOf, raisePartitions } from "./place.js"
 import { recorded, recording } from "./recording.js"
 import { keyIs, type Transact, type Words } from "./words.js"
 
@@ -51,9 +53,18 @@ export const make = (names: Names, words: Words, transact: Transact, inspect: Tr
   const read = (conn: Connection, text: string): Run<Rows> => Effect.map(inspect(conn, [text]), ([rows]) => rows!)
   // checked against a pattern: as a plain literal it is compared by the index everywhere
   const consumer = (ident: string) => `ident = '${ident}'`
-  const raiseEpoch = (ident: string) => `UPDATE ${names.consumers} SET epoch = epoch + 1 WHERE ${consumer(ident)}`
-  const epochOf = (ident: string) =>
-    `SELECT ${asText("epoch")} AS epoch, paused FROM ${names.consumers} WHERE ${consumer(ident)}${locking}`
+  const raiseEpoch = (ident: string) => [
+    `UPDATE ${names.consumers} SET epoch = epoch + 1 WHERE ${consumer(ident)}`,
+    raisePartitions(names, ident)
+  ]
+  const epochOf = (ident: string) => {
+    const place = placeOf(names, ident)
+    // of a partition its own row only is locked
+    const paused = place.partition === undefined
+      ? "paused"
+      : `(SELECT c.paused FROM ${names.consumers} c WHERE c.${consumer(place.consumer)}) AS paused`
+    return `SELECT ${asText("epoch")} AS epoch, ${paused} FROM ${place.table} WHERE ${place.is()}${locking}`
+  }
 
   /** Also of a consumer that is not registered any more: its dead letters outlive it. Keys may be personal: their hash. */
   const record = (actor: string, action: string, { ident, of }: LettersOf): string => {
@@ -81,10 +92,11 @@ export const make = (names: Names, words: Words, transact: Transact, inspect: Tr
              WHERE ${among(which)} AND parked = 1) k)))`
 
   const settling = ({ epoch, failed, id, ident, key }: Settled): ReadonlyArray<string> => {
-    const mine = `${consumer(ident)} AND EXISTS (
-    SELECT 1 FROM ${names.consumers} c WHERE c.ident = '${ident}' AND c.epoch = ${epoch})`
+    const place = placeOf(names, ident)
+    const mine = `${consumer(place.consumer)} AND EXISTS (
+    SELECT 1 FROM ${place.table} r WHERE ${place.is("r")} AND r.epoch = ${epoch})`
     return [
-      `UPDATE ${names.consumers} SET updated_at = ${clock} WHERE ${consumer(ident)} AND epoch = ${epoch}`,
+      `UPDATE ${place.table} SET updated_at = ${clock} WHERE ${place.is()} AND epoch = ${epoch}`,
       ...(failed === undefined
         ? [`DELETE FROM ${names.deadLetters} WHERE id = ${id} AND ${mine}`]
         : [
@@ -107,8 +119,14 @@ export const make = (names: Names, words: Words, transact: Transact, inspect: Tr
     toStepped(results[results.length - 1]![0], { epoch })
 
   return {
-    pause: (conn, { actor, epoch, ident, why }) =>
-      Effect.map(
+    pause: (conn, { actor, epoch, ident, why }) => {
+      const place = placeOf(names, ident)
+      const mine = epoch === undefined
+        ? ""
+        : place.partition === undefined
+        ? ` AND epoch = ${epoch}`
+        : ` AND EXISTS (SELECT 1 FROM ${place.table} r WHERE ${place.is("r")} AND r.epoch = ${epoch})`
+      return Effect.map(
         transact(conn, [
           // a receiver gives its own lease back when it has paused
           ...(epoch === undefined ? [takeLease(names, words, ident)] : []),
@@ -116,11 +134,14 @@ export const make = (names: Names, words: Words, transact: Transact, inspect: Tr
             names,
             words,
             { actor, action: "pause", detail: [text(JSON.stringify({ why }))] },
-            `c.${consumer(ident)}${epoch === undefined ? "" : ` AND c.epoch = ${epoch}`}`
+            `${consumer(place.consumer)}${mine}`
           ),
-          `UPDATE ${names.consumers} SET paused = ${text(why)}, epoch = epoch + 1 WHERE ${consumer(ident)}${
-            epoch === undefined ? "" : ` AND epoch = ${epoch}`
-          }`,
+          `UPDATE ${names.consumers} SET paused = ${text(why)}, epoch = epoch + 1 WHERE ${
+            consumer(place.consumer)
+          }${mine}`,
+          // one that is fenced out finds it paused by somebody else, or does nothing
+          `${raisePartitions(names, place.consumer)}
+   AND EXISTS (SELECT 1 FROM ${names.consumers} c WHERE c.${consumer(place.consumer)} AND c.paused IS NOT NULL)`,
           epochOf(ident)
         ]),
         (results): Stepped => {
@@ -129,7 +150,8 @@ export const make = (names: Names, words: Words, transact: Transact, inspect: Tr
           // a claim raises the epoch by one, too, but not of a paused consumer
           return epoch === undefined || (row.paused !== null && BigInt(row.epoch) === epoch + 1n) ? "done" : "fenced"
         }
-      ),
+      )
+    },
 
     resume: (conn, ident, actor) =>
       Effect.map(
@@ -151,7 +173,7 @@ export const make = (names: Names, words: Words, transact: Transact, inspect: Tr
         (rows) => new Map(rows.map((row) => [row.event_key, Number(row.n)]))
       ),
 
-    letters: (conn, { after, ident, key, limit, redrive }) =>
+    letters: (conn, { after, ident, key, limit, partition, redrive }) =>
       Effect.map(
         read(
           conn,
@@ -162,7 +184,7 @@ export const make = (names: Names, words: Words, transact: Transact, inspect: Tr
   FROM ${names.deadLetters} l
  WHERE ${consumer(ident)} AND l.id > ${after}${key === undefined ? "" : ` AND ${isKey(key)}`}${
             redrive === true ? " AND redrive = 1" : ""
-          }
+          }${ofPartition(partition, "l")}
  ORDER BY l.id LIMIT ${limit}`
         ),
         (rows) =>
@@ -189,24 +211,24 @@ export const make = (names: Names, words: Words, transact: Transact, inspect: Tr
       Effect.map(
         transact(conn, [
           takeLease(names, words, which.ident),
-          raiseEpoch(which.ident),
+          ...raiseEpoch(which.ident),
           record(actor, "redrive", which),
           `UPDATE ${names.deadLetters} SET redrive = 1 WHERE ${withItsKey(which)}`,
           `SELECT ${asText("COUNT(*)")} AS n FROM ${names.deadLetters} WHERE ${consumer(which.ident)} AND redrive = 1`
         ]),
-        (results) => Number(results[4]![0].n)
+        (results) => Number(results[5]![0].n)
       ),
 
     drop: (conn, which, actor) =>
       Effect.map(
         transact(conn, [
           takeLease(names, words, which.ident),
-          raiseEpoch(which.ident),
+          ...raiseEpoch(which.ident),
           record(actor, "drop", which),
           `SELECT ${asText("COUNT(*)")} AS n FROM ${names.deadLetters} WHERE ${among(which)}`,
           `DELETE FROM ${names.deadLetters} WHERE ${among(which)}`
         ]),
-        (results) => Number(results[3]![0].n)
+        (results) => Number(results[4]![0].n)
       ),
 
     settle: (conn, of) => Effect.map(transact(conn, settling(of)), (results) => settled(results, of)),

@@ -40,7 +40,7 @@ export const stream = (kind: Kind, names: Names, schema: string): Schema => ({
 })
 
 /** The schema version that this version of the library writes. It works on the next one, too. */
-export const expected = 3
+export const expected = 4
 
 let asked = 0
 

@@ -16,6 +16,7 @@ import {
   discarded,
   leaseName,
   letterColumns,
+  ofPartition,
   toClaim,
   toDocument,
   toIdsByKey,
@@ -28,8 +29,10 @@ import {
   unlessDiscarded
 } from "./Dialect.js"
 import * as Discard from "./discard.js"
+import * as Groups from "./groups.js"
 import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
+import { claimable, placeOf } from "./place.js"
 import { packet } from "./packet.js"
 import * as Retention from "./retention.js"
 import * as Settings from "./settings.js"
@@ -89,6 +92,8 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): MysqlDialect =
     least: (a, b) => `LEAST(${a}, ${b})`
   }
   const statements = stepping(names)
+  /** Nobody but receivers with a lease may move its cursor. */
+  const exclusive = "(CASE WHEN c.exclusive = 1 OR c.partitions > 0 THEN 1 ELSE 0 END)"
 
   const transact: Transact = (conn, texts) => packet(conn, writing, texts)
   const inspect: Transact = (conn, texts) => packet(conn, reading, texts)
@@ -97,6 +102,7 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): MysqlDialect =
     ...Letters.make(names, words, transact, inspect),
     ...Administration.make(names, words, transact, inspect),
     ...Retention.make(names, words, inspect),
+    ...Groups.make(names, words, transact, inspect),
     ...Discard.make(names, words, {
       counted: (deletion) => [deletion, "SELECT CAST(ROW_COUNT() AS CHAR) AS n"],
       transact
@@ -231,7 +237,7 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): MysqlDialect =
       Effect.map(
         conn.executeUnprepared(
           `SELECT CAST(m.generation AS CHAR) AS generation, CAST(h.last_id AS CHAR) AS head,
-       CAST(c.last_evt_id AS CHAR) AS cursor_id, c.paused, CAST(c.exclusive AS CHAR) AS exclusive, ${
+       CAST(c.last_evt_id AS CHAR) AS cursor_id, c.paused, CAST(${exclusive} AS CHAR) AS exclusive, ${
             window === 0 ? "NULL" : bound(names, after, window)
           } AS bound
   FROM ${names.meta} m
@@ -246,7 +252,7 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): MysqlDialect =
     // Prepared, with integers as they are: the binary protocol brings those exact, the large ones as text, whatever the
     // client's settings; with casts to text a page takes a quarter longer. Parameters are texts, which must not be
     // compared as floating point.
-    page: (conn, { after, limit, types, upTo }) =>
+    page: (conn, { after, limit, partition, types, upTo }) =>
       Effect.map(
         conn.execute(
           `SELECT l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data,
@@ -254,7 +260,7 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): MysqlDialect =
   FROM ${names.log} l
  WHERE l.id > CAST(? AS SIGNED)${upTo === undefined ? "" : " AND l.id <= CAST(? AS SIGNED)"}${
             types === undefined ? "" : ` AND l.type IN (${types.map(quote).join(", ")})`
-          }
+          }${ofPartition(partition, "l")}
  ORDER BY l.id
  LIMIT ${limit}`,
           upTo === undefined ? [after.toString()] : [after.toString(), upTo.toString()],
@@ -285,17 +291,18 @@ SELECT ${quote(ident)}, ${start(names, from)}, ${Number(exclusive)}${unlessDisca
           writing,
           [
             `SELECT 1 FROM ${names.gate} WHERE one = 1 FOR UPDATE`,
-            `DELETE FROM ${names.consumers} WHERE ident = ${quote(ident)}`
+            `DELETE FROM ${names.consumers} WHERE ident = ${quote(ident)}`,
+            `DELETE FROM ${names.partitions} WHERE ident = ${quote(ident)}`
           ].toSpliced(1, 0, ...leaving(names, words, ident))
         ),
-        (results) => (results[results.length - 1] as unknown as { affectedRows: number }).affectedRows > 0
+        (results) => (results[results.length - 2] as unknown as { affectedRows: number }).affectedRows > 0
       ),
 
     acknowledge: (conn, ident, upTo) =>
       Effect.asVoid(
         conn.executeUnprepared(
           `UPDATE ${names.consumers} SET last_evt_id = ${upTo}, updated_at = UTC_TIMESTAMP(3)
- WHERE ident = ${quote(ident)} AND last_evt_id < ${upTo} AND exclusive = 0`,
+ WHERE ident = ${quote(ident)} AND last_evt_id < ${upTo} AND exclusive = 0 AND partitions = 0`,
           [],
           undefined
         )
@@ -303,21 +310,23 @@ SELECT ${quote(ident)}, ${start(names, from)}, ${Number(exclusive)}${unlessDisca
 
     claim: (conn, { force, ident, owner, ttl }) => {
       const name = quote(leaseName(ident))
+      const place = placeOf(names, ident)
       return Effect.map(
         packet(conn, writing, [
           `INSERT IGNORE INTO ${names.leases} (name, owner, expires)
-SELECT ${name}, '', UTC_TIMESTAMP(3) FROM ${names.consumers} WHERE ident = ${quote(ident)}`,
+SELECT ${name}, '', UTC_TIMESTAMP(3) FROM ${place.table} WHERE ${place.is()}`,
           `UPDATE ${names.leases} SET owner = ${quote(owner)}, expires = ${later(ttl)}
- WHERE name = ${name} AND EXISTS (SELECT 1 FROM ${names.consumers} WHERE ident = ${quote(ident)} AND paused IS NULL)
+ WHERE name = ${name} AND EXISTS (SELECT 1 FROM ${place.from} WHERE ${place.is("r")} AND ${claimable(place)})
    AND (${force} OR owner = ${quote(owner)} OR expires <= UTC_TIMESTAMP(3))`,
-          `UPDATE ${names.consumers} SET epoch = epoch + 1 WHERE ident = ${quote(ident)}
+          `UPDATE ${place.table} SET epoch = epoch + 1 WHERE ${place.is()}
    AND EXISTS (SELECT 1 FROM ${names.leases} l WHERE l.name = ${name} AND l.owner = ${quote(owner)})`,
-          `SELECT CAST(c.epoch AS CHAR) AS epoch, CAST(c.last_evt_id AS CHAR) AS cursor_id, c.paused, l.owner,
+          `SELECT CAST(r.epoch AS CHAR) AS epoch, CAST(r.last_evt_id AS CHAR) AS cursor_id, c.paused,
+       CAST(c.partitions AS CHAR) AS partitions, l.owner,
        CAST(TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(3), l.expires) DIV 1000 AS CHAR) AS expires_in
-  FROM ${names.consumers} c LEFT JOIN ${names.leases} l ON l.name = ${name}
- WHERE c.ident = ${quote(ident)}`
+  FROM ${place.from} LEFT JOIN ${names.leases} l ON l.name = ${name}
+ WHERE ${place.is("r")}`
         ]),
-        (results) => toClaim((results as ReadonlyArray<any>)[3][0], owner)
+        (results) => toClaim((results as ReadonlyArray<any>)[3][0], owner, place)
       )
     },
 
@@ -338,11 +347,15 @@ SELECT ${name}, '', UTC_TIMESTAMP(3) FROM ${names.consumers} WHERE ident = ${quo
     step: (conn, step) => {
       const alone = stepAlone(conn, writing, statements, step)
       if (step.deadLetters.length > 0) return alone
+      const { consumer, partition, table } = placeOf(names, step.ident)
+      const upTo = step.upTo.toString()
       return Effect.flatMap(
         conn.executeRaw(
-          `UPDATE ${names.consumers} SET last_evt_id = CAST(? AS SIGNED), updated_at = UTC_TIMESTAMP(3)
- WHERE ident = ? AND epoch = CAST(? AS SIGNED) AND last_evt_id <= CAST(? AS SIGNED)`,
-          [step.upTo.toString(), step.ident, step.epoch.toString(), step.upTo.toString()]
+          `UPDATE ${table} SET last_evt_id = CAST(? AS SIGNED), updated_at = UTC_TIMESTAMP(3)
+ WHERE epoch = CAST(? AS SIGNED) AND last_evt_id <= CAST(? AS SIGNED) AND ident = ?${
+            partition === undefined ? "" : " AND part = CAST(? AS SIGNED)"
+          }`,
+          [upTo, step.epoch.toString(), upTo, consumer, ...(partition === undefined ? [] : [partition])]
         ),
         (result) => (result as { affectedRows: number }).affectedRows > 0 ? Effect.succeed("done" as const) : alone
       )
@@ -366,32 +379,35 @@ const unicode = (text: string): string =>
  * they are all there. The last one reads the epoch.
  */
 const stepping = (names: Names): Statements => {
-  const mine = ({ epoch, ident }: Step) => `ident = ${quote(ident)} AND epoch = ${epoch}`
+  const placed = ({ ident }: Step) => placeOf(names, ident)
+  const mine = (step: Step, alias?: string) =>
+    `${placed(step).is(alias)} AND ${alias === undefined ? "" : `${alias}.`}epoch = ${step.epoch}`
   const move = (step: Step) =>
-    `UPDATE ${names.consumers} SET last_evt_id = ${step.upTo}, updated_at = UTC_TIMESTAMP(3)
+    `UPDATE ${placed(step).table} SET last_evt_id = ${step.upTo}, updated_at = UTC_TIMESTAMP(3)
  WHERE ${mine(step)} AND last_evt_id <= ${step.upTo}`
-  const place = ({ ident }: Step) =>
+  const place = (step: Step) =>
     `SELECT CAST(epoch AS CHAR) AS epoch, CAST(last_evt_id AS CHAR) AS cursor_id
-  FROM ${names.consumers} WHERE ident = ${quote(ident)} FOR UPDATE`
+  FROM ${placed(step).table} WHERE ${placed(step).is()} FOR UPDATE`
   const known = (parked: boolean) => `ON DUPLICATE KEY UPDATE ${parked ? "parked = 1" : "redrive = redrive"}`
   return {
     step: (step) => {
-      const { deadLetters, epoch, ident } = step
+      const { deadLetters } = step
+      const { consumer, table } = placed(step)
       if (deadLetters.length === 0) return [move(step), place(step)]
       const ids = deadLetters.map(({ row }) => row.id).join(", ")
       return [
-        `UPDATE ${names.consumers} SET updated_at = UTC_TIMESTAMP(3) WHERE ${mine(step)}`,
+        `UPDATE ${table} SET updated_at = UTC_TIMESTAMP(3) WHERE ${mine(step)}`,
         ...alike(deadLetters).map(({ attempts, error, ids, parked }) =>
           `INSERT INTO ${names.deadLetters} (${letterColumns})
 SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.ts, ${unicode(error)}, ${attempts}, ${
             Number(parked)
           }
-  FROM ${names.log} l JOIN ${names.consumers} c ON c.ident = ${quote(ident)} AND c.epoch = ${epoch}
+  FROM ${names.log} l JOIN ${table} c ON ${mine(step, "c")}
  WHERE l.id IN (${ids.join(", ")}) ${known(parked)}`
         ),
         `${move(step)}
    AND (SELECT COUNT(*) FROM ${names.deadLetters} d WHERE d.ident = ${
-          quote(ident)
+          quote(consumer)
         } AND d.id IN (${ids})) = ${deadLetters.length}`,
         place(step)
       ]
@@ -400,7 +416,7 @@ SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.
       conn.executeUnprepared(
         `INSERT INTO ${names.deadLetters} (${letterColumns})
 SELECT c.ident, ?, ?, ?, ?, ?, ?, ?, TIMESTAMPADD(MICROSECOND, ? * 1000, '1970-01-01'), ?, ?, ?
-  FROM ${names.consumers} c WHERE c.ident = ${quote(step.ident)} AND c.epoch = ${step.epoch} ${known(letter.parked)}`,
+  FROM ${placed(step).table} c WHERE ${mine(step, "c")} ${known(letter.parked)}`,
         toValues(letter),
         undefined
       )

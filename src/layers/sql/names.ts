@@ -10,6 +10,7 @@ export interface Names {
   readonly meta: string
   readonly gate: string
   readonly consumers: string
+  readonly partitions: string
   readonly leases: string
   readonly deadLetters: string
   readonly generations: string
@@ -36,6 +37,7 @@ export const make = (schema: string, prefix: string, quote: (identifier: string)
     meta: of("meta"),
     gate: of("gate"),
     consumers: of("consumers"),
+    partitions: of("partitions"),
     leases: of("leases"),
     deadLetters: of("dead_letters"),
     generations: of("generations"),

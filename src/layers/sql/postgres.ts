@@ -14,6 +14,7 @@ import {
   discarded,
   leaseName,
   letterColumns,
+  ofPartition,
   toClaim,
   toDocument,
   toIdsByKey,
@@ -26,8 +27,10 @@ import {
   unlessDiscarded
 } from "./Dialect.js"
 import * as Discard from "./discard.js"
+import * as Groups from "./groups.js"
 import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
+import { claimable, placeOf } from "./place.js"
 import { packet } from "./packet.js"
 import * as Retention from "./retention.js"
 import * as Settings from "./settings.js"
@@ -90,6 +93,8 @@ export const make = (names: Names): PostgresDialect => {
     least: (a, b) => `least(${a}, ${b})`
   }
   const statements = stepping(names)
+  /** Nobody but receivers with a lease may move its cursor. */
+  const exclusive = "(CASE WHEN c.exclusive = 1 OR c.partitions > 0 THEN 1 ELSE 0 END)"
 
   const transact: Transact = (conn, texts) => packet(conn, writing, texts)
   const inspect: Transact = (conn, texts) => packet(conn, reading, texts)
@@ -98,6 +103,7 @@ export const make = (names: Names): PostgresDialect => {
     ...Letters.make(names, words, transact, inspect),
     ...Administration.make(names, words, transact, inspect),
     ...Retention.make(names, words, inspect),
+    ...Groups.make(names, words, transact, inspect),
     ...Discard.make(names, words, {
       counted: (deletion) => [`WITH gone AS (${deletion} RETURNING 1) SELECT count(*)::text AS n FROM gone`],
       transact: (conn, texts) => packet(conn, deletingInOrder, texts)
@@ -195,9 +201,8 @@ export const make = (names: Names): PostgresDialect => {
     look: (conn, { after, ident, window }) =>
       Effect.map(
         packet(conn, reading, [
-          `SELECT m.generation::text, h.last_id::text AS head, c.last_evt_id::text AS cursor_id, c.paused, c.exclusive::text, ${
-            window === 0 ? "NULL" : bound(names, after, window)
-          } AS bound
+          `SELECT m.generation::text, h.last_id::text AS head, c.last_evt_id::text AS cursor_id, c.paused,
+       ${exclusive}::text AS exclusive, ${window === 0 ? "NULL" : bound(names, after, window)} AS bound
   FROM (SELECT * FROM ${names.meta} LIMIT 1) m
  CROSS JOIN (SELECT * FROM ${names.head} LIMIT 1) h
   LEFT JOIN ${names.consumers} c ON c.ident = ${ident === undefined ? "NULL" : quote(ident)}`
@@ -206,7 +211,7 @@ export const make = (names: Names): PostgresDialect => {
       ),
 
     // ORDER BY names the column, not the text of the same name in the list
-    page: (conn, { after, limit, types, upTo }) =>
+    page: (conn, { after, limit, partition, types, upTo }) =>
       Effect.map(
         packet(conn, readingInOrder, [
           `SELECT id::text, uid::text, type, event_key, key_hash::text, meta::text, data::text,
@@ -214,7 +219,7 @@ export const make = (names: Names): PostgresDialect => {
   FROM ${names.log} l
  WHERE l.id > ${after}${upTo === undefined ? "" : ` AND l.id <= ${upTo}`}${
             types === undefined ? "" : ` AND l.type IN (${types.map(quote).join(", ")})`
-          }
+          }${ofPartition(partition, "l")}
  ORDER BY l.id
  LIMIT ${limit}`
         ]),
@@ -244,39 +249,42 @@ SELECT ${quote(ident)}, ${start(names, from)}, ${Number(exclusive)}${unlessDisca
           writing,
           [
             `SELECT 1 FROM ${names.gate} FOR UPDATE`,
-            `DELETE FROM ${names.consumers} WHERE ident = ${quote(ident)} RETURNING 1`
+            `DELETE FROM ${names.consumers} WHERE ident = ${quote(ident)} RETURNING 1`,
+            `DELETE FROM ${names.partitions} WHERE ident = ${quote(ident)}`
           ].toSpliced(1, 0, ...leaving(names, words, ident))
         ),
-        (results) => results[results.length - 1]!.length > 0
+        (results) => results[results.length - 2]!.length > 0
       ),
 
     acknowledge: (conn, ident, upTo) =>
       Effect.asVoid(
         packet(conn, writing, [
           `UPDATE ${names.consumers} SET last_evt_id = ${upTo}, updated_at = clock_timestamp()
- WHERE ident = ${quote(ident)} AND last_evt_id < ${upTo} AND exclusive = 0`
+ WHERE ident = ${quote(ident)} AND last_evt_id < ${upTo} AND exclusive = 0 AND partitions = 0`
         ])
       ),
 
-    claim: (conn, { force, ident, owner, ttl }) =>
-      Effect.map(
+    claim: (conn, { force, ident, owner, ttl }) => {
+      const place = placeOf(names, ident)
+      return Effect.map(
         packet(conn, writing, [
           `INSERT INTO ${names.leases} AS l (name, owner, expires)
 SELECT ${quote(leaseName(ident))}, ${quote(owner)}, clock_timestamp() + ${interval(ttl)}
-  FROM ${names.consumers} WHERE ident = ${quote(ident)} AND paused IS NULL
+  FROM ${place.from} WHERE ${place.is("r")} AND ${claimable(place)}
     ON CONFLICT (name) DO UPDATE SET owner = EXCLUDED.owner, expires = EXCLUDED.expires
  WHERE ${force} OR l.owner = EXCLUDED.owner OR l.expires <= clock_timestamp()`,
-          `UPDATE ${names.consumers} SET epoch = epoch + 1 WHERE ident = ${quote(ident)}
+          `UPDATE ${place.table} SET epoch = epoch + 1 WHERE ${place.is()}
    AND EXISTS (SELECT 1 FROM ${names.leases} l WHERE l.name = ${quote(leaseName(ident))} AND l.owner = ${
             quote(owner)
           })`,
-          `SELECT c.epoch::text, c.last_evt_id::text AS cursor_id, c.paused, l.owner,
+          `SELECT r.epoch::text, r.last_evt_id::text AS cursor_id, c.paused, c.partitions::text, l.owner,
        ceil(extract(epoch FROM l.expires - clock_timestamp()) * 1000)::text AS expires_in
-  FROM ${names.consumers} c LEFT JOIN ${names.leases} l ON l.name = ${quote(leaseName(ident))}
- WHERE c.ident = ${quote(ident)}`
+  FROM ${place.from} LEFT JOIN ${names.leases} l ON l.name = ${quote(leaseName(ident))}
+ WHERE ${place.is("r")}`
         ]),
-        ([, , [row]]) => toClaim(row, owner)
-      ),
+        ([, , [row]]) => toClaim(row, owner, place)
+      )
+    },
 
     renew: (conn, leases, ttl) =>
       Effect.map(
@@ -303,33 +311,36 @@ const interval = (ms: number): string => `interval '${ms} milliseconds'`
  * they are all there. The last one reads the epoch.
  */
 const stepping = (names: Names): Statements => {
-  const mine = ({ epoch, ident }: Step) => `ident = ${quote(ident)} AND epoch = ${epoch}`
+  const placed = ({ ident }: Step) => placeOf(names, ident)
+  const mine = (step: Step, alias?: string) =>
+    `${placed(step).is(alias)} AND ${alias === undefined ? "" : `${alias}.`}epoch = ${step.epoch}`
   const move = (step: Step) =>
-    `UPDATE ${names.consumers} SET last_evt_id = ${step.upTo}, updated_at = clock_timestamp()
+    `UPDATE ${placed(step).table} SET last_evt_id = ${step.upTo}, updated_at = clock_timestamp()
  WHERE ${mine(step)} AND last_evt_id <= ${step.upTo}`
-  const place = ({ ident }: Step) =>
-    `SELECT epoch::text, last_evt_id::text AS cursor_id FROM ${names.consumers} WHERE ident = ${
-      quote(ident)
+  const place = (step: Step) =>
+    `SELECT epoch::text, last_evt_id::text AS cursor_id FROM ${placed(step).table} WHERE ${
+      placed(step).is()
     } FOR UPDATE`
   const known = (parked: boolean) => `ON CONFLICT (ident, id) DO ${parked ? "UPDATE SET parked = 1" : "NOTHING"}`
   return {
     step: (step) => {
-      const { deadLetters, epoch, ident } = step
+      const { deadLetters } = step
+      const { consumer, table } = placed(step)
       if (deadLetters.length === 0) return [move(step), place(step)]
       const ids = deadLetters.map(({ row }) => row.id).join(", ")
       return [
-        `UPDATE ${names.consumers} SET updated_at = clock_timestamp() WHERE ${mine(step)}`,
+        `UPDATE ${table} SET updated_at = clock_timestamp() WHERE ${mine(step)}`,
         ...alike(deadLetters).map(({ attempts, error, ids, parked }) =>
           `INSERT INTO ${names.deadLetters} (${letterColumns})
 SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.ts, ${quote(error)}, ${attempts}, ${
             Number(parked)
           }
-  FROM ${names.log} l JOIN ${names.consumers} c ON c.ident = ${quote(ident)} AND c.epoch = ${epoch}
+  FROM ${names.log} l JOIN ${table} c ON ${mine(step, "c")}
  WHERE l.id IN (${ids.join(", ")}) ${known(parked)}`
         ),
         `${move(step)}
    AND (SELECT COUNT(*) FROM ${names.deadLetters} d WHERE d.ident = ${
-          quote(ident)
+          quote(consumer)
         } AND d.id IN (${ids})) = ${deadLetters.length}`,
         place(step)
       ]
@@ -339,7 +350,7 @@ SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.
         `INSERT INTO ${names.deadLetters} (${letterColumns})
 SELECT c.ident, $1::bigint, $2::uuid, $3::text, $4::text, $5::bigint, $6::text::json, $7::text::json,
        timestamptz 'epoch' + $8::bigint * interval '1 millisecond', $9::text, $10::integer, $11::smallint
-  FROM ${names.consumers} c WHERE c.ident = ${quote(step.ident)} AND c.epoch = ${step.epoch} ${known(letter.parked)}`,
+  FROM ${placed(step).table} c WHERE ${mine(step, "c")} ${known(letter.parked)}`,
         toValues(letter).map((value) => typeof value === "bigint" ? value.toString() : value),
         undefined
       )

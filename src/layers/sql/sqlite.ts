@@ -19,6 +19,7 @@ import {
   discarded,
   leaseName,
   letterColumns,
+  ofPartition,
   toClaim,
   toDocument,
   toIdsByKey,
@@ -32,11 +33,13 @@ import {
   unlessDiscarded
 } from "./Dialect.js"
 import * as Discard from "./discard.js"
+import * as Groups from "./groups.js"
 import { now } from "./migrations/sqlite.js"
 import * as Administration from "./administration.js"
 import { joining, leaving } from "./administration.js"
 import * as Letters from "./letters.js"
 import type { Names } from "./names.js"
+import { claimable, placeOf } from "./place.js"
 import * as Retention from "./retention.js"
 import * as Settings from "./settings.js"
 import * as Vitals from "./vitals.js"
@@ -60,6 +63,8 @@ export const make = (names: Names, busyTimeout: number): SqliteDialect => {
   SELECT json_extract(value, '$.u'), json_extract(value, '$.t'), json_extract(value, '$.k'), json_extract(value, '$.h'),
          json_extract(value, '$.m'), json_extract(value, '$.p'), json_extract(value, '$.d')
     FROM json_each(?) WHERE true ORDER BY key ${skipTwins}`
+  /** Nobody but receivers with a lease may move its cursor. */
+  const exclusive = "(CASE WHEN c.exclusive = 1 OR c.partitions > 0 THEN 1 ELSE 0 END)"
   const head = `coalesce((SELECT seq FROM sqlite_sequence WHERE name = ${quote(`${names.prefix}log`)}), 0)`
 
   const patient = (conn: Connection) => conn.execute(`PRAGMA busy_timeout = ${busyTimeout}`, [], undefined)
@@ -125,6 +130,7 @@ SELECT ${name}, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = $
     ...Letters.make(names, words, transact, inspect),
     ...Administration.make(names, words, transact, inspect),
     ...Retention.make(names, words, inspect),
+    ...Groups.make(names, words, transact, inspect),
     ...Discard.make(names, words, {
       counted: (deletion) => [deletion, "SELECT CAST(changes() AS TEXT) AS n"],
       transact
@@ -212,7 +218,8 @@ SELECT ${name}, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = $
       Effect.map(
         conn.execute(
           `SELECT CAST(m.generation AS TEXT) AS generation, CAST(${head} AS TEXT) AS head,
-       CAST(c.last_evt_id AS TEXT) AS cursor_id, c.paused, CAST(c.exclusive AS TEXT) AS exclusive,
+       CAST(c.last_evt_id AS TEXT) AS cursor_id, c.paused,
+       CAST(${exclusive} AS TEXT) AS exclusive,
        ${window === 0 ? "NULL" : bound(names, window)} AS bound
   FROM ${names.meta} m
   LEFT JOIN ${names.consumers} c ON c.ident = ?`,
@@ -223,14 +230,14 @@ SELECT ${name}, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = $
       ),
 
     // ORDER BY names the column, not the text of the same name in the list
-    page: (conn, { after, limit, types, upTo }) =>
+    page: (conn, { after, limit, partition, types, upTo }) =>
       Effect.map(
         conn.execute(
           `SELECT CAST(id AS TEXT) AS id, uid, type, event_key, CAST(key_hash AS TEXT) AS key_hash, meta, data, CAST(ts AS TEXT) AS ts
   FROM ${names.log} l
  WHERE l.id > ?${upTo === undefined ? "" : " AND l.id <= ?"}${
             types === undefined ? "" : ` AND l.type IN (${types.map(quote).join(", ")})`
-          }
+          }${ofPartition(partition, "l")}
  ORDER BY l.id
  LIMIT ?`,
           upTo === undefined ? [after, limit] : [after, upTo, limit],
@@ -267,7 +274,10 @@ SELECT ?, ${start(names, head, from)}, ?${unlessDiscarded(names, from)}`,
         conn,
         Effect.map(
           Effect.zipRight(
-            inspect(conn, leaving(names, words, ident)),
+            inspect(conn, [
+              ...leaving(names, words, ident),
+              `DELETE FROM ${names.partitions} WHERE ident = ${quote(ident)}`
+            ]),
             conn.execute(`DELETE FROM ${names.consumers} WHERE ident = ? RETURNING 1`, [ident], undefined)
           ),
           (rows) => rows.length > 0
@@ -280,7 +290,7 @@ SELECT ?, ${start(names, head, from)}, ?${unlessDiscarded(names, from)}`,
         Effect.asVoid(conn.execute(
           `UPDATE ${names.consumers}
    SET last_evt_id = ?, updated_at = ${now}
- WHERE ident = ? AND last_evt_id < ? AND exclusive = 0`,
+ WHERE ident = ? AND last_evt_id < ? AND exclusive = 0 AND partitions = 0`,
           [upTo, ident, upTo],
           undefined
         ))
@@ -288,12 +298,13 @@ SELECT ?, ${start(names, head, from)}, ?${unlessDiscarded(names, from)}`,
 
     claim: (conn, { force, ident, owner, ttl }) => {
       const name = leaseName(ident)
+      const place = placeOf(names, ident)
       const find = Effect.map(
         conn.execute(
-          `SELECT CAST(c.epoch AS TEXT) AS epoch, CAST(c.last_evt_id AS TEXT) AS cursor_id, c.paused, l.owner,
-       CAST(l.expires - ${now} AS TEXT) AS expires_in
-  FROM ${names.consumers} c LEFT JOIN ${names.leases} l ON l.name = ? WHERE c.ident = ?`,
-          [name, ident],
+          `SELECT CAST(r.epoch AS TEXT) AS epoch, CAST(r.last_evt_id AS TEXT) AS cursor_id, c.paused,
+       CAST(c.partitions AS TEXT) AS partitions, l.owner, CAST(l.expires - ${now} AS TEXT) AS expires_in
+  FROM ${place.from} LEFT JOIN ${names.leases} l ON l.name = ? WHERE ${place.is("r")}`,
+          [name],
           undefined
         ),
         ([row]) => row
@@ -302,19 +313,20 @@ SELECT ?, ${start(names, head, from)}, ?${unlessDiscarded(names, from)}`,
         conn,
         Effect.gen(function*() {
           yield* conn.execute(
-            `INSERT INTO ${names.leases} (name, owner, expires) SELECT ?, ?, ${now} + ? FROM ${names.consumers} WHERE ident = ? AND paused IS NULL
+            `INSERT INTO ${names.leases} (name, owner, expires) SELECT ?, ?, ${now} + ?
+  FROM ${place.from} WHERE ${place.is("r")} AND ${claimable(place)}
     ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires = excluded.expires
  WHERE ${force} OR owner = excluded.owner OR expires <= ${now}`,
-            [name, owner, ttl, ident],
+            [name, owner, ttl],
             undefined
           )
           yield* conn.execute(
-            `UPDATE ${names.consumers} SET epoch = epoch + 1 WHERE ident = ?
+            `UPDATE ${place.table} SET epoch = epoch + 1 WHERE ${place.is()}
    AND EXISTS (SELECT 1 FROM ${names.leases} l WHERE l.name = ? AND l.owner = ?)`,
-            [ident, name, owner],
+            [name, owner],
             undefined
           )
-          return toClaim(yield* find, owner)
+          return toClaim(yield* find, owner, place)
         })
       )
       // who waits looks without the write lock
@@ -322,10 +334,10 @@ SELECT ?, ${start(names, head, from)}, ?${unlessDiscarded(names, from)}`,
         find,
         (row) =>
           row === undefined || row.paused !== null
-            ? Effect.succeed(toClaim(row, owner))
+            ? Effect.succeed(toClaim(row, owner, place))
             : force || row.owner === null || row.owner === owner || Number(row.expires_in) <= 0
             ? take
-            : Effect.succeed(toClaim(row, owner))
+            : Effect.succeed(toClaim(row, owner, place))
       )
     },
 
@@ -357,20 +369,21 @@ SELECT ?, ${start(names, head, from)}, ?${unlessDiscarded(names, from)}`,
 const steps = (names: Names, conn: Connection, step: Step): Effect.Effect<Stepped, SqlError> =>
   Effect.gen(function*() {
     const { deadLetters, epoch, ident, upTo } = step
+    const place = placeOf(names, ident)
     const known = (parked: boolean) => `ON CONFLICT (ident, id) DO ${parked ? "UPDATE SET parked = 1" : "NOTHING"}`
     yield* conn.execute(
-      `UPDATE ${names.consumers} SET last_evt_id = ?, updated_at = ${now}
- WHERE ident = ? AND epoch = ? AND last_evt_id <= ?`,
-      [upTo, ident, epoch, upTo],
+      `UPDATE ${place.table} SET last_evt_id = ?, updated_at = ${now}
+ WHERE ${place.is()} AND epoch = ? AND last_evt_id <= ?`,
+      [upTo, epoch, upTo],
       undefined
     )
     for (const { attempts, error, ids, parked } of alike(deadLetters)) {
       yield* conn.execute(
         `INSERT INTO ${names.deadLetters} (${letterColumns})
 SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.ts, ?, ?, ?
-  FROM ${names.log} l JOIN ${names.consumers} c ON c.ident = ? AND c.epoch = ?
+  FROM ${names.log} l JOIN ${place.table} c ON ${place.is("c")} AND c.epoch = ?
  WHERE l.id IN (SELECT value FROM json_each(?)) ${known(parked)}`,
-        [error, attempts, Number(parked), ident, epoch, `[${ids.join(", ")}]`],
+        [error, attempts, Number(parked), epoch, `[${ids.join(", ")}]`],
         undefined
       )
     }
@@ -378,7 +391,7 @@ SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.
       const stored = yield* conn.execute(
         `SELECT CAST(id AS TEXT) AS id FROM ${names.deadLetters}
  WHERE ident = ? AND id IN (SELECT value FROM json_each(?))`,
-        [ident, `[${deadLetters.map(({ row }) => row.id).join(", ")}]`],
+        [place.consumer, `[${deadLetters.map(({ row }) => row.id).join(", ")}]`],
         undefined
       )
       // what has left the log meanwhile
@@ -387,15 +400,15 @@ SELECT c.ident, l.id, l.uid, l.type, l.event_key, l.key_hash, l.meta, l.data, l.
         if (ids.has(letter.row.id.toString())) continue
         yield* conn.execute(
           `INSERT INTO ${names.deadLetters} (${letterColumns})
-SELECT c.ident, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM ${names.consumers} c WHERE c.ident = ? AND c.epoch = ?`,
-          [...toValues(letter), ident, epoch],
+SELECT c.ident, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM ${place.table} c WHERE ${place.is("c")} AND c.epoch = ?`,
+          [...toValues(letter), epoch],
           undefined
         )
       }
     }
     const [row] = yield* conn.execute(
-      `SELECT CAST(epoch AS TEXT) AS epoch FROM ${names.consumers} WHERE ident = ?`,
-      [ident],
+      `SELECT CAST(epoch AS TEXT) AS epoch FROM ${place.table} WHERE ${place.is()}`,
+      [],
       undefined
     )
     return toStepped(row, step)

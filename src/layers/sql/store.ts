@@ -23,6 +23,7 @@ import type { Service as EventStore, Stepped, Where } from "../../services/Event
 import * as Append from "./append.js"
 import { detached } from "./Database.js"
 import { open, type OpenOptions } from "./open.js"
+import { partsOf } from "./place.js"
 import { idempotent } from "./retry.js"
 import * as Transaction from "./transaction.js"
 
@@ -138,13 +139,28 @@ export const make = (
       unregister: (ident) => run("unregister", database.reserved((conn) => dialect.unregister(conn, ident))),
       acknowledge: (ident, upTo) =>
         run("acknowledge", database.reserved((conn) => dialect.acknowledge(conn, ident, upTo))),
-      claim: (request) => run("claim", database.reserved((conn) => dialect.claim(conn, request))),
+      claim: (request) =>
+        run(
+          "claim",
+          database.reserved((conn) =>
+            partsOf(request.ident).member === undefined ? dialect.claim(conn, request) : dialect.join(conn, request)
+          )
+        ),
       renew: (leases, ttl) =>
         leases.length === 0
           ? Effect.succeed([])
           : run("renew", database.reserved((conn) => dialect.renew(conn, leases, ttl))),
       release: (leases) =>
         leases.length === 0 ? Effect.void : run("release", database.reserved((conn) => dialect.release(conn, leases))),
+      layOut: (request) => run("layOut", database.reserved((conn) => dialect.layOut(conn, request))),
+      group: (request) =>
+        run(
+          "group",
+          // who only looks does not wait for the one who writes
+          (request.epoch === undefined && request.passed.length === 0 ? database.reading : database.reserved)((conn) =>
+            dialect.group(conn, request)
+          )
+        ),
       step: (step) => run("step", database.reserved((conn) => dialect.step(conn, step))),
       stepWithin: (step) => within((conn) => dialect.stepWithin(conn, step)),
       pause: (pause) => run("pause", database.reserved((conn) => dialect.pause(conn, pause))),

@@ -32,12 +32,22 @@ export const make = ({ call, client }: Calls, history: HistoryStore | undefined)
   const service: Answering = {
     list: Effect.map(
       call("list", client.List({})),
-      (list) => list.map((info): Info => ({ ...info, cursor: toId(info.cursor ?? 0n) }))
+      (list) =>
+        list.map((info): Info => ({
+          ...info,
+          cursor: toId(info.cursor ?? 0n),
+          partitions: info.partitions?.map((one) => ({ ...one, cursor: toId(one.cursor ?? 0n) }))
+        }))
     ),
     reset: (consumer, to) =>
       Effect.gen(function*() {
         const who = yield* registeredWho("reset", consumer)
         return toId((yield* call("reset", client.Reset({ who, to: yield* fromOf(to) }))) ?? 0n)
+      }),
+    repartition: (consumer, partitions) =>
+      Effect.gen(function*() {
+        const who = yield* registeredWho("repartition", consumer)
+        return toId((yield* call("repartition", client.Repartition({ who, partitions }))) ?? 0n)
       }),
     remove: (consumer, options) =>
       Effect.flatMap(

@@ -7,10 +7,10 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { sharedDecoder } from "../../../Event.js"
-import { ForeignTransaction, type InvalidOption, type StoreError } from "../../../EventStreamError.js"
+import { ForeignTransaction, InvalidOption, type StoreError } from "../../../EventStreamError.js"
 import type { Service as EventStore } from "../../../services/EventStore.js"
 import { Gap, type Service } from "../../../services/Pusher.js"
-import type { Open } from "../../Pusher.js"
+import type { Open, Ports } from "../../Pusher.js"
 import { defaultRetry, fromOne, select, toId } from "../../reader.js"
 import * as Runner from "../../runner.js"
 import { detached } from "../../sql/Database.js"
@@ -31,7 +31,13 @@ export const make = ({ client, flow, settings }: Calls, open: Open): Service => 
   const run: Service["run"] = (consumer, handler, options) =>
     options?.exactlyOnce === true
       ? new ForeignTransaction({ operation: "run with exactlyOnce on a remote stream" })
-      : Runner.run(host, open, consumer, handler, options)
+      : options?.partitions !== undefined && options.partitions !== 1
+      ? new InvalidOption({
+        option: "partitions",
+        value: String(options.partitions),
+        expected: "left out on a remote stream: the processes of a group have the database themselves"
+      })
+      : Runner.run({ store: host, open } as Ports, consumer, handler, options)
 
   const live: Service["live"] = (want, options) =>
     Stream.unwrap(Effect.gen(function*() {

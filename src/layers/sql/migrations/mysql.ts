@@ -9,7 +9,8 @@ import type { Step } from "../migrate.js"
 export const steps = (names: Names): ReadonlyArray<Step> => [
   { id: 1, name: "tables", statements: tables(names) },
   { id: 2, name: "routines", statements: routines(names) },
-  { id: 3, name: "administration", statements: administration(names) }
+  { id: 3, name: "administration", statements: administration(names) },
+  { id: 4, name: "partitions", statements: partitions(names) }
 ]
 
 const ascii = "CHARACTER SET ascii COLLATE ascii_bin"
@@ -112,6 +113,19 @@ const administration = (names: Names) => [
     action VARCHAR(32) ${ascii} NOT NULL,
     ident  VARCHAR(64) ${ascii} NULL,
     detail LONGTEXT ${unicode}  NOT NULL
+  ) ENGINE = InnoDB`
+]
+
+const partitions = (names: Names) => [
+  // 0: an ordinary consumer
+  `ALTER TABLE ${names.consumers} ADD COLUMN partitions SMALLINT NOT NULL DEFAULT 0`,
+  `CREATE TABLE IF NOT EXISTS ${names.partitions} (
+    ident       VARCHAR(64) ${ascii} NOT NULL,
+    part        SMALLINT             NOT NULL,
+    last_evt_id BIGINT               NOT NULL,
+    epoch       BIGINT               NOT NULL,
+    updated_at  DATETIME(3)          NOT NULL DEFAULT (UTC_TIMESTAMP(3)),
+    PRIMARY KEY (ident, part)
   ) ENGINE = InnoDB`
 ]
 

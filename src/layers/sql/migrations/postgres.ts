@@ -7,7 +7,8 @@ import type { Step } from "../migrate.js"
 export const steps = (names: Names): ReadonlyArray<Step> => [
   { id: 1, name: "tables", statements: tables(names) },
   { id: 2, name: "routines", statements: routines(names) },
-  { id: 3, name: "administration", statements: administration(names) }
+  { id: 3, name: "administration", statements: administration(names) },
+  { id: 4, name: "partitions", statements: partitions(names) }
 ]
 
 const tables = (names: Names) => [
@@ -114,6 +115,19 @@ const administration = (names: Names) => [
     ident  varchar(64),
     detail text        NOT NULL
   )`
+]
+
+const partitions = (names: Names) => [
+  // 0: an ordinary consumer
+  `ALTER TABLE ${names.consumers} ADD COLUMN IF NOT EXISTS partitions smallint NOT NULL DEFAULT 0`,
+  `CREATE TABLE IF NOT EXISTS ${names.partitions} (
+    ident       varchar(64) NOT NULL,
+    part        smallint    NOT NULL,
+    last_evt_id bigint      NOT NULL,
+    epoch       bigint      NOT NULL,
+    updated_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (ident, part)
+  ) WITH (fillfactor = 50)`
 ]
 
 const events = "uid, type, event_key, key_hash, meta, dedupe_key, data"

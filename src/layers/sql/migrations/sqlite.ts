@@ -7,7 +7,8 @@ import type { Step } from "../migrate.js"
 export const steps = (names: Names): ReadonlyArray<Step> => [
   { id: 1, name: "tables", statements: tables(names) },
   { id: 2, name: "routines", statements: routines(names) },
-  { id: 3, name: "administration", statements: administration(names) }
+  { id: 3, name: "administration", statements: administration(names) },
+  { id: 4, name: "partitions", statements: partitions(names) }
 ]
 
 /** The clock, milliseconds since 1970. */
@@ -91,6 +92,19 @@ const administration = (names: Names) => [
     ident  TEXT,
     detail TEXT    NOT NULL
   )`
+]
+
+const partitions = (names: Names) => [
+  // 0: an ordinary consumer
+  `ALTER TABLE ${names.consumers} ADD COLUMN partitions INTEGER NOT NULL DEFAULT 0`,
+  `CREATE TABLE IF NOT EXISTS ${names.partitions} (
+    ident       TEXT    NOT NULL,
+    part        INTEGER NOT NULL,
+    last_evt_id INTEGER NOT NULL,
+    epoch       INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL DEFAULT (${now}),
+    PRIMARY KEY (ident, part)
+  ) WITHOUT ROWID`
 ]
 
 /** A random UUID (version 4) for rows of writers that bring none. */
