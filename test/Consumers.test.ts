@@ -295,4 +295,4 @@ onEach("Consumers", ({ db, prefix, run }) => {
       { prefix: prefix() }
     )
   })
-})
+}, { remote: true })

@@ -77,7 +77,7 @@ const finish = <A, E>(fiber: Fiber.RuntimeFiber<A, E>) =>
       Fiber.interrupt(fiber)
     ))
 
-onEach("Parking a key", ({ prefix, run }) => {
+onEach("Parking a key", ({ prefix, run, via }) => {
   it("keeps what comes later of that key behind the failed event, in later batches and after a restart; others flow", async () => {
     const r = receiver({ limit: 3 })
     r.broken.add("a1")
@@ -230,7 +230,7 @@ onEach("Parking a key", ({ prefix, run }) => {
   })
 
   it("more than maxParked pauses before the first that has no room; redriven and resumed, it goes on", async () => {
-    for (const exactlyOnce of [false, true]) {
+    for (const exactlyOnce of via === "here" ? [false, true] : [false]) {
       const r = receiver({ maxParked: 3, exactlyOnce })
       r.broken.add("a1")
       await run(
@@ -299,7 +299,7 @@ onEach("Parking a key", ({ prefix, run }) => {
   })
 
   it("a batch handler: the event is found, its key parked, and later batches come as batches without the key", async () => {
-    for (const exactlyOnce of [false, true]) {
+    for (const exactlyOnce of via === "here" ? [false, true] : [false]) {
       const batches: Array<ReadonlyArray<string>> = []
       let broken = true
       await run(
@@ -359,44 +359,47 @@ onEach("Parking a key", ({ prefix, run }) => {
     }
   })
 
-  it("exactlyOnce: parked, redriven, failed again and redriven, the handler's table has each event once, in order", async () => {
-    const name1 = prefix()
-    const table = `${name1}effects`
-    const failing = new Set(["a2", "b1"])
-    await run(
-      Effect.gen(function*() {
-        const { consumers, generator, pusher } = yield* services
-        const sql = yield* SqlClient.SqlClient
-        yield* sql.unsafe(`CREATE TABLE ${table} (what VARCHAR(10) NOT NULL)`)
-        yield* generator.addAll(keyed("a1 b1 c1 a2 a3 c2 b2 c3"))
-        const fiber = yield* Effect.fork(pusher.run("C", (event) =>
-          Effect.gen(function*() {
-            if (event._tag !== "Known") return
-            // what fails has written, too
-            yield* sql.unsafe(`INSERT INTO ${table} VALUES ('${name(event.data)}')`)
-            if (failing.has(name(event.data))) return yield* Effect.fail("no")
-          }), { want: [Keyed], register: {}, retry, poison: "parkKey", exactlyOnce: true, limit: 3 }))
-        yield* lettersAre("b1 a2 (a3) (b2)")
-        failing.delete("a2")
-        yield* consumers.redrive("C")
-        yield* lettersAre("b1 (b2)")
-        failing.clear()
-        yield* generator.addAll(keyed("b3 c4"))
-        yield* lettersAre("b1 (b2) (b3)")
-        yield* consumers.redrive("C")
-        yield* lettersAre("")
-        yield* finish(fiber)
-        const rows = yield* sql.unsafe<{ what: string }>(`SELECT what FROM ${table}`)
-        const all = rows.map(({ what }) => what)
-        expect([...all].sort()).toEqual(["a1", "a2", "a3", "b1", "b2", "b3", "c1", "c2", "c3", "c4"])
-        for (const key of "abc") {
-          const ours = all.filter((what) => what.startsWith(key))
-          expect(ours).toEqual([...ours].sort())
-        }
-      }),
-      { prefix: name1, ...soon }
-    )
-  })
+  // over the network everybody has its own user, and its own database
+  if (via === "here") {
+    it("exactlyOnce: parked, redriven, failed again and redriven, the handler's table has each event once, in order", async () => {
+      const name1 = prefix()
+      const table = `${name1}effects`
+      const failing = new Set(["a2", "b1"])
+      await run(
+        Effect.gen(function*() {
+          const { consumers, generator, pusher } = yield* services
+          const sql = yield* SqlClient.SqlClient
+          yield* sql.unsafe(`CREATE TABLE ${table} (what VARCHAR(10) NOT NULL)`)
+          yield* generator.addAll(keyed("a1 b1 c1 a2 a3 c2 b2 c3"))
+          const fiber = yield* Effect.fork(pusher.run("C", (event) =>
+            Effect.gen(function*() {
+              if (event._tag !== "Known") return
+              // what fails has written, too
+              yield* sql.unsafe(`INSERT INTO ${table} VALUES ('${name(event.data)}')`)
+              if (failing.has(name(event.data))) return yield* Effect.fail("no")
+            }), { want: [Keyed], register: {}, retry, poison: "parkKey", exactlyOnce: true, limit: 3 }))
+          yield* lettersAre("b1 a2 (a3) (b2)")
+          failing.delete("a2")
+          yield* consumers.redrive("C")
+          yield* lettersAre("b1 (b2)")
+          failing.clear()
+          yield* generator.addAll(keyed("b3 c4"))
+          yield* lettersAre("b1 (b2) (b3)")
+          yield* consumers.redrive("C")
+          yield* lettersAre("")
+          yield* finish(fiber)
+          const rows = yield* sql.unsafe<{ what: string }>(`SELECT what FROM ${table}`)
+          const all = rows.map(({ what }) => what)
+          expect([...all].sort()).toEqual(["a1", "a2", "a3", "b1", "b2", "b3", "c1", "c2", "c3", "c4"])
+          for (const key of "abc") {
+            const ours = all.filter((what) => what.startsWith(key))
+            expect(ours).toEqual([...ours].sort())
+          }
+        }),
+        { prefix: name1, ...soon }
+      )
+    })
+  }
 
   it("keys that differ by a space at their end, quotes and other characters are different keys", async () => {
     const keys = ["k", "k ", "K", "k\\' -- ;", "k\u00e9\u{1F600}"]
@@ -437,11 +440,11 @@ onEach("Parking a key", ({ prefix, run }) => {
     )
     expect(seen.slice(2)).toEqual(["k|1", "k|2"])
   })
-})
+}, { remote: true })
 
-onEach("Pausing", ({ prefix, run }) => {
+onEach("Pausing", ({ prefix, run, via }) => {
   it("by policy: the cursor stays before the event, nobody receives it until it is resumed", async () => {
-    for (const exactlyOnce of [false, true]) {
+    for (const exactlyOnce of via === "here" ? [false, true] : [false]) {
       const r = receiver({ poison: "pause", exactlyOnce })
       r.broken.add("a2")
       const p = prefix()
@@ -505,39 +508,42 @@ onEach("Pausing", ({ prefix, run }) => {
     expect(r.handled).toEqual(["a1", "a3"])
   })
 
-  it("in the middle of a batch: it cannot be acknowledged any more, and with exactlyOnce has no effect", async () => {
-    const name1 = prefix()
-    await run(
-      Effect.gen(function*() {
-        const { consumers, generator, poller, pusher } = yield* services
-        const sql = yield* SqlClient.SqlClient
-        yield* sql.unsafe(`CREATE TABLE ${name1}effects (what VARCHAR(10) NOT NULL)`)
-        yield* generator.addAll(keyed("a1"))
-        const inside = yield* Effect.makeLatch(false)
-        const go = yield* Effect.makeLatch(false)
-        const fiber = yield* Effect.fork(pusher.run("C", (event) =>
-          Effect.gen(function*() {
-            if (event._tag !== "Known") return
-            yield* inside.open
-            yield* go.await
-            yield* sql.unsafe(`INSERT INTO ${name1}effects VALUES ('${name(event.data)}')`)
-          }), { want: [Keyed], register: {}, exactlyOnce: true }))
-        yield* inside.await
-        const pausing = yield* Effect.fork(consumers.pause("C"))
-        yield* Effect.sleep(200)
-        yield* go.open
-        yield* Fiber.join(pausing)
-        yield* Effect.sleep(300)
-        // SQLite: the write lock is the batch's, so it was before the pause; elsewhere it was fenced out
-        const effects = yield* sql.unsafe(`SELECT what FROM ${name1}effects`)
-        yield* Fiber.interrupt(fiber)
-        yield* consumers.resume("C")
-        const left = (yield* poller.poll("C")).events.length
-        expect(effects.length + left).toBe(1)
-      }),
-      { prefix: name1 }
-    )
-  })
+  // over the network everybody has its own user, and its own database
+  if (via === "here") {
+    it("in the middle of a batch: it cannot be acknowledged any more, and with exactlyOnce has no effect", async () => {
+      const name1 = prefix()
+      await run(
+        Effect.gen(function*() {
+          const { consumers, generator, poller, pusher } = yield* services
+          const sql = yield* SqlClient.SqlClient
+          yield* sql.unsafe(`CREATE TABLE ${name1}effects (what VARCHAR(10) NOT NULL)`)
+          yield* generator.addAll(keyed("a1"))
+          const inside = yield* Effect.makeLatch(false)
+          const go = yield* Effect.makeLatch(false)
+          const fiber = yield* Effect.fork(pusher.run("C", (event) =>
+            Effect.gen(function*() {
+              if (event._tag !== "Known") return
+              yield* inside.open
+              yield* go.await
+              yield* sql.unsafe(`INSERT INTO ${name1}effects VALUES ('${name(event.data)}')`)
+            }), { want: [Keyed], register: {}, exactlyOnce: true }))
+          yield* inside.await
+          const pausing = yield* Effect.fork(consumers.pause("C"))
+          yield* Effect.sleep(200)
+          yield* go.open
+          yield* Fiber.join(pausing)
+          yield* Effect.sleep(300)
+          // SQLite: the write lock is the batch's, so it was before the pause; elsewhere it was fenced out
+          const effects = yield* sql.unsafe(`SELECT what FROM ${name1}effects`)
+          yield* Fiber.interrupt(fiber)
+          yield* consumers.resume("C")
+          const left = (yield* poller.poll("C")).events.length
+          expect(effects.length + left).toBe(1)
+        }),
+        { prefix: name1 }
+      )
+    })
+  }
 
   it("a stream of the poller ends nothing, waits, and goes on", async () => {
     const seen: Array<number> = []
@@ -561,9 +567,9 @@ onEach("Pausing", ({ prefix, run }) => {
     )
     expect(seen).toEqual([1, 2, 3])
   })
-})
+}, { remote: true })
 
-onEach("Dead letters", ({ backend, db, prefix, run }) => {
+onEach("Dead letters", ({ backend, db, prefix, run, via }) => {
   it("are decoded with a catalog, by pages and keys", async () => {
     await run(
       Effect.gen(function*() {
@@ -609,7 +615,7 @@ onEach("Dead letters", ({ backend, db, prefix, run }) => {
 
   it("an event that has left the log meanwhile is kept all the same, as it was", async () => {
     // on SQLite nobody else can write while a handler's transaction is open
-    for (const exactlyOnce of backend === "sqlite" ? [false] : [false, true]) {
+    for (const exactlyOnce of backend === "sqlite" || via !== "here" ? [false] : [false, true]) {
       const p = prefix()
       await run(
         Effect.gen(function*() {
@@ -773,4 +779,4 @@ onEach("Dead letters", ({ backend, db, prefix, run }) => {
       { prefix: prefix() }
     )
   })
-})
+}, { remote: true })

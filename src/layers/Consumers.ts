@@ -5,25 +5,21 @@ import * as Effect from "effect/Effect"
 import * as Consumer from "../Consumer.js"
 import * as EventId from "../EventId.js"
 import { EventsDiscarded, InvalidOption, NotRegistered } from "../EventStreamError.js"
-import { keyIssue } from "../internal/key.js"
 import {
   Actor,
   type AuditEntry,
   type DeadLetter,
   type Info,
   type PartitionInfo,
-  type Service,
-  type Which
+  type Service
 } from "../services/Consumers.js"
-import type { ConsumerRow, LettersOf, Reset, Service as EventStore } from "../services/EventStore.js"
+import type { ConsumerRow, Reset, Service as EventStore } from "../services/EventStore.js"
 import type { Redaction, Service as HistoryStore } from "../services/HistoryStore.js"
 import { checkPartitions } from "./groups/layout.js"
 import { identOf, notAhead, type Reader, select, startOf, toId } from "./reader.js"
+import { chosen, idsOf, keyOf, refuse } from "./which.js"
 
 const longestReason = 1000
-
-/** They go into one statement. */
-const mostIds = 10_000
 
 const longestActor = 255
 
@@ -71,32 +67,6 @@ export const make = (store: EventStore, reader: Reader, history: HistoryStore | 
     consumer: Consumer.Consumer,
     f: (ident: string) => Effect.Effect<A, E, R>
   ) => store.outside(operation, Effect.flatMap(identOf(operation, consumer), f))
-
-  const refuse = (option: string, value: unknown, expected: string) =>
-    Effect.fail(new InvalidOption({ option, value: String(value).slice(0, 60), expected }))
-
-  const keyOf = (key: unknown): Effect.Effect<string, InvalidOption> => {
-    const issue = keyIssue(key)
-    return issue === undefined
-      ? Effect.succeed(key as string)
-      : refuse("key", typeof key === "string" ? JSON.stringify(key) : key, `a key of events: it ${issue}`)
-  }
-
-  const idsOf = (ids: ReadonlyArray<EventId.Input>) =>
-    ids.length === 0 || ids.length > mostIds
-      ? refuse("ids", `a list of ${ids.length}`, `a list of 1 to ${mostIds} ids`)
-      : Effect.forEach(ids, (id) => EventId.parse("ids", id))
-
-  const chosen = (ident: string, which: Which): Effect.Effect<LettersOf, InvalidOption> => {
-    if (which === "all") return Effect.succeed({ ident, of: which })
-    if (typeof which === "object" && which !== null && "key" in which) {
-      return Effect.map(keyOf(which.key), (key) => ({ ident, of: { key } }))
-    }
-    if (typeof which !== "object" || which === null || !Array.isArray(which.ids)) {
-      return refuse("which", which, `"all", { key } or { ids }`)
-    }
-    return Effect.map(idsOf(which.ids), (ids) => ({ ident, of: { ids } }))
-  }
 
   const isRegistered = (ident: string) =>
     Effect.flatMap(
@@ -220,16 +190,16 @@ export const make = (store: EventStore, reader: Reader, history: HistoryStore | 
       consumer,
       (ident) =>
         Effect.gen(function*() {
-          const of = yield* chosen(ident, which)
+          const of = yield* chosen(which)
           yield* isRegistered(ident)
-          return yield* store.redrive(of, yield* actor)
+          return yield* store.redrive({ ident, of }, yield* actor)
         })
     )
 
   const drop: Service["drop"] = (consumer, which) =>
     named("drop", consumer, (ident) =>
       Effect.gen(function*() {
-        return yield* store.drop(yield* chosen(ident, which), yield* actor)
+        return yield* store.drop({ ident, of: yield* chosen(which) }, yield* actor)
       }))
 
   const repartition: Service["repartition"] = (consumer, partitions) =>

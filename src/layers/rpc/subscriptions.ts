@@ -31,6 +31,8 @@ const remembered = 10_000
 interface Unacknowledged {
   readonly upTo: bigint
   readonly bytes: number
+  /** What may be given up, whatever becomes of the log. */
+  readonly rows: ReadonlyArray<StoredEvent>
 }
 
 interface Served {
@@ -136,7 +138,7 @@ export const make = ({ open, store }: Core) => {
           for (const { rows, upTo } of parts(page)) {
             yield* room
             state.offered = upTo
-            state.unacknowledged = [...state.unacknowledged, { upTo, bytes: bytesOf(rows) }]
+            state.unacknowledged = [...state.unacknowledged, { upTo, bytes: bytesOf(rows), rows }]
             yield* frames.offer({ _tag: "Page", rows, upTo, generation: page.look.generation })
           }
         })
@@ -175,9 +177,12 @@ export const make = ({ open, store }: Core) => {
     })
 
   /** The events themselves are the log's, whatever a caller says of them. */
-  const rowsOf = (ids: ReadonlyArray<bigint>) =>
+  const rowsOf = (fence: Fence, ids: ReadonlyArray<bigint>) =>
     Effect.gen(function*() {
       const found = new Map<bigint, StoredEvent>()
+      for (const { rows } of served.get(keyOf(fence))?.unacknowledged ?? []) {
+        for (const row of rows) found.set(row.id, row)
+      }
       const last = ids.reduce((a, b) => a > b ? a : b, 0n)
       for (const id of ids) {
         if (found.has(id)) continue
@@ -194,7 +199,7 @@ export const make = ({ open, store }: Core) => {
   ) =>
     Effect.gen(function*() {
       yield* withinOffered(fence, upTo)
-      const rows = letters.length === 0 ? undefined : yield* rowsOf(letters.map(({ id }) => id))
+      const rows = letters.length === 0 ? undefined : yield* rowsOf(fence, letters.map(({ id }) => id))
       const deadLetters = letters.flatMap(({ id, ...rest }) => {
         const row = rows!.get(id)
         return row === undefined || id > upTo ? [] : [{ row, ...rest }]

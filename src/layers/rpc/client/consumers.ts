@@ -4,22 +4,16 @@
 import * as Effect from "effect/Effect"
 import * as Event from "../../../Event.js"
 import * as EventId from "../../../EventId.js"
-import type { AuditEntry, DeadLetter, Info, Service, Which } from "../../../services/Consumers.js"
+import type { AuditEntry, DeadLetter, Info, Service } from "../../../services/Consumers.js"
 import type { Service as HistoryStore } from "../../../services/HistoryStore.js"
 import type { Letter } from "../../../services/EventStore.js"
 import { select, toId, within } from "../../reader.js"
+import { chosen, idsOf, keyOf } from "../../which.js"
 import { detached } from "../../sql/Database.js"
 import type * as Wire from "../wire.js"
 import type { Answered, Calls } from "./calls.js"
 import { lettersOf } from "./letters.js"
 import { fromOf, registeredWho, whoOf } from "./names.js"
-
-const idsOf = (ids: ReadonlyArray<EventId.Input>) => Effect.forEach(ids, (id) => EventId.parse("ids", id))
-
-const whichOf = (which: Which) =>
-  typeof which === "object" && which !== null && "ids" in which && Array.isArray(which.ids)
-    ? Effect.map(idsOf(which.ids), (ids): typeof Wire.Which.Type => ({ ids }))
-    : Effect.succeed(which as typeof Wire.Which.Type)
 
 /** The arguments of the service; what is answered is checked by the schemas of the wire. */
 type Answering = {
@@ -56,7 +50,7 @@ export const make = ({ call, client }: Calls, history: HistoryStore | undefined)
       ),
     redact: (which) =>
       Effect.gen(function*() {
-        const erasing = "key" in which ? which : { ids: yield* idsOf(which.ids) }
+        const erasing = "key" in which ? { key: yield* keyOf(which.key) } : { ids: yield* idsOf(which.ids) }
         const redacted = yield* call("redact", client.Redact({ which: erasing }))
         if (history === undefined) return redacted
         const here = yield* detached(history.redact(erasing))
@@ -105,12 +99,12 @@ export const make = ({ call, client }: Calls, history: HistoryStore | undefined)
     redrive: (consumer, which = "all") =>
       Effect.gen(function*() {
         const who = yield* registeredWho("redrive", consumer)
-        return yield* call("redrive", client.Redrive({ who, which: yield* whichOf(which) }))
+        return yield* call("redrive", client.Redrive({ who, which: yield* chosen(which) }))
       }),
     drop: (consumer, which) =>
       Effect.gen(function*() {
         const who = yield* registeredWho("drop", consumer)
-        return yield* call("drop", client.Drop({ who, which: yield* whichOf(which) }))
+        return yield* call("drop", client.Drop({ who, which: yield* chosen(which) }))
       })
   }
   // the server answers with the errors of the same service

@@ -13,6 +13,7 @@ import { Gap, type Service } from "../../../services/Pusher.js"
 import type { Open, Ports } from "../../Pusher.js"
 import { defaultRetry, fromOne, select, toId } from "../../reader.js"
 import * as Runner from "../../runner.js"
+import * as Settings from "../../runner/settings.js"
 import { detached } from "../../sql/Database.js"
 import { subscribing } from "../../subscribing.js"
 import type { LiveFrame } from "../wire.js"
@@ -30,7 +31,11 @@ export const make = ({ client, flow, settings }: Calls, open: Open): Service => 
 
   const run: Service["run"] = (consumer, handler, options) =>
     options?.exactlyOnce === true
-      ? new ForeignTransaction({ operation: "run with exactlyOnce on a remote stream" })
+      ? Effect.zipRight(
+        // what else is wrong comes first; it asks no database
+        Settings.check(host, Settings.make(handler, options)) as Effect.Effect<void, InvalidOption>,
+        Effect.fail(new ForeignTransaction({ operation: "run with exactlyOnce on a remote stream" }))
+      )
       : options?.partitions !== undefined && options.partitions !== 1
       ? new InvalidOption({
         option: "partitions",
@@ -49,7 +54,13 @@ export const make = ({ client, flow, settings }: Calls, open: Open): Service => 
       const attempt: Stream.Stream<LiveFrame, Answered> = Stream.suspend(() => {
         const after = position
         let seen = false
-        return flow("live", client.Live({ want: selection.types, buffer, ...(after === undefined ? {} : { after }) }))
+        return flow(
+          "live",
+          client.Live({ want: selection.types, buffer, ...(after === undefined ? {} : { after }) }, {
+            // what waits here is not seen by the server, which drops the oldest
+            streamBufferSize: 1
+          })
+        )
           .pipe(
             Stream.tap(({ upTo }) => {
               position = upTo
