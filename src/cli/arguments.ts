@@ -65,10 +65,26 @@ export const fromOf = (option: string, text: string): Effect.Effect<From, Usage>
     )
 
 /** Options that take no value. */
-const flags = new Set(["--json", "--verbose", "--once", "--all", "--verify", "--help", "-h", "--version", "--wizard"])
+const flags = new Set([
+  "--json",
+  "--verbose",
+  "--once",
+  "--all",
+  "--verify",
+  "--archive",
+  "--discard",
+  "--trust",
+  "--behind-proxy",
+  "--token",
+  "--help",
+  "-h",
+  "--version",
+  "--wizard"
+])
 /** Options that take the next word. */
 const valued = new Set(
   [
+    "accounts",
     "after",
     "before",
     "completions",
@@ -80,6 +96,7 @@ const valued = new Set(
     "key",
     "last-id",
     "limit",
+    "listen",
     "log-level",
     "retain",
     "retain-events",

@@ -36,7 +36,7 @@ export interface Database extends EventStream.Service {
 
 export class Stream extends Context.Tag("effect-eventstream/cli/Stream")<Stream, Database>() {}
 
-const variable = (name: string): string | undefined => process.env[name]?.trim() || undefined
+export const variable = (name: string): string | undefined => process.env[name]?.trim() || undefined
 
 const environment = () => ({
   prefix: variable("EVT_PREFIX"),
@@ -55,7 +55,7 @@ const url = (name: string): Effect.Effect<string, Usage> =>
       : Effect.succeed(value)
   })
 
-const load = <A>(module: () => Promise<A>, driver: string): Effect.Effect<A, Unreachable> =>
+export const load = <A>(module: () => Promise<A>, driver: string): Effect.Effect<A, Unreachable> =>
   Effect.tryPromise({
     try: module,
     catch: (cause) => new Unreachable({ message: `cannot load ${driver}: is it installed?`, cause })
@@ -130,6 +130,8 @@ const historyOptions = (missing: Missing): Effect.Effect<History.Options, Usage 
 export type Needs = {
   /** Whether it waits for new events, and so gives them their ids. */
   readonly sequencer?: "on" | "off"
+  readonly archiver?: EventStream.Options["archiver"]
+  readonly discarder?: EventStream.Options["discarder"]
 }
 
 type OpenError = EventStream.OpenError | Usage | Unreachable
@@ -141,7 +143,9 @@ export const layer = (needs: Needs = {}): Layer.Layer<Stream, OpenError> =>
     const make = Effect.gen(function*() {
       const options = yield* driver.options({
         ...environment(),
-        ...(needs.sequencer === "on" ? {} : { sequencer: "off" as const })
+        ...(needs.sequencer === "on" ? {} : { sequencer: "off" as const }),
+        archiver: needs.archiver,
+        discarder: needs.discarder
       })
       const service = yield* EventStream.make({ ...options, history })
       const { archiver, history: archived } = service
