@@ -6,6 +6,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Exit from "effect/Exit"
+import * as Stream from "effect/Stream"
 import * as Net from "node:net"
 import { expect, it } from "vitest"
 import { EventType, Generator } from "../src/index.js"
@@ -274,6 +275,8 @@ onEach("Server-Sent Events", ({ prefix, run }) => {
       Effect.gen(function*() {
         const { generator } = yield* services
         const url = new URL(yield* serve({ buffer: 1000 }))
+        // somebody has to be faster: alone, a slow client only slows down what is read from the log
+        const { pusher } = yield* services
         const socket = Net.connect(Number(url.port), url.hostname)
         yield* Effect.addFinalizer(() => Effect.sync(() => socket.destroy()))
         const parts: Array<Buffer> = []
@@ -292,7 +295,12 @@ onEach("Server-Sent Events", ({ prefix, run }) => {
         // more than the buffers of two sockets hold, and than a client may be behind
         const total = 24_000
         const batch = Array.from({ length: 500 }, () => Generator.event(Big, "x".repeat(1000)))
-        for (let at = 0; at < total; at += batch.length) yield* generator.addAll(batch)
+        const fast = yield* Effect.fork(Stream.runDrain(Stream.take(pusher.live(), total)))
+        for (let at = 0; at < total; at += batch.length) {
+          yield* generator.addAll(batch)
+          yield* Effect.sleep(1)
+        }
+        yield* Fiber.join(fast)
         yield* generator.addAll(gone(1))
         socket.resume()
         yield* Deferred.await(all)

@@ -103,13 +103,17 @@ const valued = new Set(
     "since",
     "to",
     "until",
+    "url",
     "want",
     "why"
   ].map((name) => `--${name}`)
 )
 const groups = new Set(["consumers", "dead-letters", "history"])
 
-/** The command, its options, then its arguments, which may look like options (`-5`). */
+/**
+ * The command, its options, then its arguments, which may look like options (`-5`). `--url`, which every command has, is
+ * the same as EVT_URL in its environment.
+ */
 export const arrange = (args: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<string>, Usage> =>
   Effect.suspend(() => {
     const words: Array<string> = []
@@ -127,6 +131,12 @@ export const arrange = (args: ReadonlyArray<string>): Effect.Effect<ReadonlyArra
       const name = arg.split("=", 1)[0]!
       if (!flags.has(name) && !valued.has(name)) {
         return Effect.fail(new Usage({ message: `there is no option ${name}: see evt --help` }))
+      }
+      if (name === "--url") {
+        const value = name === arg ? args[++i] : arg.slice(name.length + 1)
+        if (!value) return Effect.fail(new Usage({ message: "--url needs a value" }))
+        process.env.EVT_URL = value
+        continue
       }
       options.push(arg)
       if (flags.has(name) || name !== arg) continue

@@ -65,7 +65,7 @@ const footer = HelpDoc.blocks([
   HelpDoc.p("0: done; evt serve: ended by SIGTERM or Ctrl-C"),
   HelpDoc.p("1: it failed, standard error says why in one line (--verbose: with its cause)"),
   HelpDoc.p("2: the command or its input makes no sense, nothing was done"),
-  HelpDoc.p("3: the database cannot be reached, or its tables are not those that are needed"),
+  HelpDoc.p("3: the database or the server cannot be reached, or its tables are not those that are needed"),
   HelpDoc.p("130: interrupted (Ctrl-C, SIGTERM)")
 ])
 

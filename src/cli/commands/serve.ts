@@ -9,6 +9,7 @@ import * as EventStream from "../../layers/EventStream.js"
 import { common, optional } from "../arguments.js"
 import { endsWell, Usage } from "../CliError.js"
 import * as Database from "../database.js"
+import { load, variable } from "../environment.js"
 import * as Output from "../output.js"
 import * as Accounts from "../serve/accounts.js"
 import { addressOf, isLoopback, tlsOf } from "../serve/listen.js"
@@ -30,9 +31,9 @@ export const serve = Command.make("serve", {
   discard: Options.boolean("discard").pipe(Options.withDescription("Discards what everybody has, too"))
 }, (options) =>
   Effect.gen(function*() {
-    const address = yield* addressOf(options.listen ?? Database.variable("EVT_LISTEN") ?? "127.0.0.1:8080")
-    const tls = yield* tlsOf(Database.variable("EVT_TLS_CERT"), Database.variable("EVT_TLS_KEY"))
-    const file = options.accounts ?? Database.variable("EVT_ACCOUNTS")
+    const address = yield* addressOf(options.listen ?? variable("EVT_LISTEN") ?? "127.0.0.1:8080")
+    const tls = yield* tlsOf(variable("EVT_TLS_CERT"), variable("EVT_TLS_KEY"))
+    const file = options.accounts ?? variable("EVT_ACCOUNTS")
     if (options.trust === (file !== undefined)) {
       return yield* new Usage({
         message:
@@ -44,10 +45,10 @@ export const serve = Command.make("serve", {
         message: `--trust is for loopback addresses, not for ${address.host}: give EVT_ACCOUNTS`
       })
     }
-    if (options.archive && Database.variable("EVT_HISTORY_URL") === undefined) {
+    if (options.archive && variable("EVT_HISTORY_URL") === undefined) {
       return yield* new Usage({ message: "--archive needs EVT_HISTORY_URL, the database that events are archived to" })
     }
-    const { NodeServer, Rpc, Ftn18 } = yield* Database.load(
+    const { NodeServer, Rpc, Ftn18 } = yield* load(
       async () => ({
         NodeServer: await import("../../layers/network/nodeServer.js"),
         Rpc: await import("../../layers/rpc/server.js"),
