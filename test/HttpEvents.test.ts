@@ -259,7 +259,8 @@ onEach("Server-Sent Events", ({ prefix, run }) => {
           )
           yield* answered
           yield* until(Effect.map(consumers.list, ([one]) => one?.state === "active"))
-          i % 2 === 0 ? socket.destroy() : socket.resetAndDestroy()
+          if (i % 2 === 0) socket.destroy()
+          else socket.resetAndDestroy()
           yield* until(Effect.map(consumers.list, ([one]) => one?.lease === undefined))
         }
         const next = yield* connect("/events?consumer=A&busy=fail")
@@ -328,7 +329,8 @@ onEach("Server-Sent Events", ({ prefix, run }) => {
         const { consumers, generator } = yield* services
         const url = new URL(yield* serve({ stalledAfter: "300 millis" }))
         const Big = EventType.make("BIG", Schema.String)
-        yield* generator.addAll(Array.from({ length: 300 }, () => Generator.event(Big, "x".repeat(60_000))))
+        const batch = Array.from({ length: 30 }, () => Generator.event(Big, "x".repeat(60_000)))
+        for (let i = 0; i < 10; i++) yield* generator.addAll(batch)
         const socket = Net.connect(Number(url.port), url.hostname)
         yield* Effect.addFinalizer(() => Effect.sync(() => socket.destroy()))
         socket.on("error", () => {})
