@@ -5,7 +5,6 @@ import * as Ftn18 from "effect-eventstream/ftn18"
 import * as Http from "effect-eventstream/http"
 import * as Rpc from "effect-eventstream/rpc"
 import { createServer } from "node:http"
-import { Users } from "./users.js"
 
 export const port = Number(process.env.PORT ?? 8080)
 
@@ -20,4 +19,4 @@ export const Served = Layer.mergeAll(
   Api,
   Rpc.layerServer({ port: port + 1 }),
   Ftn18.layer({ port: port + 2 })
-).pipe(Layer.provide(Users))
+)
