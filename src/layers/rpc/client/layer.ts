@@ -57,9 +57,11 @@ export const open = (
     const calls = yield* Calls.make(settings)
     const shutdown = yield* Shutdown.make
     const pusher = Pusher.make(calls, Subscription.make(calls, shutdown))
+    const generator = yield* Generator.make(calls)
+    // the last one that is added is the first one that runs
     yield* Effect.addFinalizer(() => shutdown.end(settings.shutdownTimeout))
     return {
-      generator: yield* Generator.make(calls),
+      generator,
       poller: Poller.make(calls),
       pusher,
       consumers: Consumers.make(calls, history),
