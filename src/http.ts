@@ -17,11 +17,12 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
-import type { InsideTransaction, StoreError } from "./EventStreamError.js"
+import type { InsideTransaction, InvalidOption, StoreError } from "./EventStreamError.js"
 import * as Prometheus from "./internal/prometheus.js"
 import * as EventStream from "./layers/EventStream.js"
 import * as Routes from "./layers/http/routes.js"
 import { type Limits as NetworkLimits, make as makeQuota } from "./layers/network/limits.js"
+import { fromOne } from "./layers/reader.js"
 import { Access } from "./services/Access.js"
 import { type Finding, Health, type Limits } from "./services/Health.js"
 
@@ -83,6 +84,8 @@ export interface EventsOptions {
   readonly heartbeat?: Duration.DurationInput | undefined
   /** After so long a client comes again whose connection is lost. Default 2 s. */
   readonly retry?: Duration.DurationInput | undefined
+  /** How many events a client without a consumer may be behind before the oldest are left out. Default 10 000. */
+  readonly buffer?: number | undefined
   /** A client that takes nothing of what is sent for so long is cut off. Default 5 minutes. */
   readonly stalledAfter?: Duration.DurationInput | undefined
 }
@@ -110,14 +113,16 @@ export interface EventsOptions {
  */
 export const events = (
   options: EventsOptions = {}
-): Effect.Effect<HttpRouter.HttpRouter, never, EventStream.EventStream | Access | Scope.Scope> =>
+): Effect.Effect<HttpRouter.HttpRouter, InvalidOption, EventStream.EventStream | Access | Scope.Scope> =>
   Effect.gen(function*() {
     const stream = yield* EventStream.EventStream
     const access = yield* Access
+    const buffer = yield* fromOne("buffer", options.buffer ?? 10_000)
     const ended = yield* Effect.acquireRelease(Deferred.make<void>(), (ended) => Deferred.succeed(ended, undefined))
     return Routes.make(stream, access, makeQuota("http", options.limits), {
       heartbeat: options.heartbeat ?? "15 seconds",
       retry: Duration.toMillis(options.retry ?? "2 seconds"),
+      buffer,
       stalledAfter: options.stalledAfter ?? "5 minutes",
       ended: Deferred.await(ended)
     })

@@ -76,6 +76,17 @@ describe("Examples", () => {
     Fs.rmSync(folder, { recursive: true })
   })
 
+  it("the program of docs/network.md", async () => {
+    const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evt-example-"))
+    const PORT = String(20_000 + Math.floor(Math.random() * 10_000))
+    const { code, output } = await run("examples/network/main.ts", folder, { PORT })
+    expect(output).toMatch(/added: .*ids.*1/)
+    expect(output).toMatch(/seen: USR_ADD \{"id":"1".*ada@example\.org/)
+    expect(output).toMatch(/welcome, ada@example\.org/)
+    expect(code).toBe(0)
+    Fs.rmSync(folder, { recursive: true })
+  })
+
   it("quickstart, and once more on the same file", async () => {
     const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evt-example-"))
     for (let i = 0; i < 2; i++) {

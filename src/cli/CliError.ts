@@ -4,6 +4,7 @@
 import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as ValidationError from "@effect/cli/ValidationError"
 import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Data from "effect/Data"
 import { fromCause } from "../EventStreamError.js"
@@ -25,6 +26,14 @@ export class Problems extends Data.TaggedError("Problems")<{ readonly message: s
 export class OutputClosed extends Data.TaggedError("OutputClosed") {}
 
 export const exitCodes = { ok: 0, failed: 1, usage: 2, unreachable: 3, interrupted: 130 }
+
+/** The exit code of who is interrupted (Ctrl-C, SIGTERM). */
+export const onInterrupt = { code: exitCodes.interrupted }
+
+/** From now on being interrupted is how it is meant to end. */
+export const endsWell = Effect.sync(() => {
+  onInterrupt.code = exitCodes.ok
+})
 
 const usage = new Set(["Usage", "InvalidOption", "InvalidEvent", "InvalidConsumer", "LiveNotAllowed"])
 const unreachable = new Set(["Unreachable", "SchemaMismatch", "UnsupportedDatabase"])

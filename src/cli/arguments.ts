@@ -65,10 +65,26 @@ export const fromOf = (option: string, text: string): Effect.Effect<From, Usage>
     )
 
 /** Options that take no value. */
-const flags = new Set(["--json", "--verbose", "--once", "--all", "--verify", "--help", "-h", "--version", "--wizard"])
+const flags = new Set([
+  "--json",
+  "--verbose",
+  "--once",
+  "--all",
+  "--verify",
+  "--archive",
+  "--discard",
+  "--trust",
+  "--behind-proxy",
+  "--token",
+  "--help",
+  "-h",
+  "--version",
+  "--wizard"
+])
 /** Options that take the next word. */
 const valued = new Set(
   [
+    "accounts",
     "after",
     "before",
     "completions",
@@ -80,19 +96,24 @@ const valued = new Set(
     "key",
     "last-id",
     "limit",
+    "listen",
     "log-level",
     "retain",
     "retain-events",
     "since",
     "to",
     "until",
+    "url",
     "want",
     "why"
   ].map((name) => `--${name}`)
 )
 const groups = new Set(["consumers", "dead-letters", "history"])
 
-/** The command, its options, then its arguments, which may look like options (`-5`). */
+/**
+ * The command, its options, then its arguments, which may look like options (`-5`). `--url`, which every command has, is
+ * the same as EVT_URL in its environment.
+ */
 export const arrange = (args: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<string>, Usage> =>
   Effect.suspend(() => {
     const words: Array<string> = []
@@ -110,6 +131,12 @@ export const arrange = (args: ReadonlyArray<string>): Effect.Effect<ReadonlyArra
       const name = arg.split("=", 1)[0]!
       if (!flags.has(name) && !valued.has(name)) {
         return Effect.fail(new Usage({ message: `there is no option ${name}: see evt --help` }))
+      }
+      if (name === "--url") {
+        const value = name === arg ? args[++i] : arg.slice(name.length + 1)
+        if (!value) return Effect.fail(new Usage({ message: "--url needs a value" }))
+        process.env.EVT_URL = value
+        continue
       }
       options.push(arg)
       if (flags.has(name) || name !== arg) continue

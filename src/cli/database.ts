@@ -13,11 +13,15 @@ import * as Layer from "effect/Layer"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as EventStream from "../layers/EventStream.js"
+import type { StoreError } from "../EventStreamError.js"
+import type { Source } from "../layers/archive/source.js"
 import * as History from "../layers/History.js"
 import type { Service as Archiver } from "../services/Archiver.js"
 import { Actor } from "../services/Consumers.js"
 import type { Service as HistoryService } from "../services/History.js"
 import { Unreachable, Usage } from "./CliError.js"
+import { load, variable } from "./environment.js"
+import * as Remote from "./remote.js"
 
 type Client = Layer.Layer<SqlClient.SqlClient, unknown>
 
@@ -36,8 +40,6 @@ export interface Database extends EventStream.Service {
 
 export class Stream extends Context.Tag("effect-eventstream/cli/Stream")<Stream, Database>() {}
 
-const variable = (name: string): string | undefined => process.env[name]?.trim() || undefined
-
 const environment = () => ({
   prefix: variable("EVT_PREFIX"),
   schema: variable("EVT_SCHEMA")
@@ -53,12 +55,6 @@ const url = (name: string): Effect.Effect<string, Usage> =>
         })
       )
       : Effect.succeed(value)
-  })
-
-const load = <A>(module: () => Promise<A>, driver: string): Effect.Effect<A, Unreachable> =>
-  Effect.tryPromise({
-    try: module,
-    catch: (cause) => new Unreachable({ message: `cannot load ${driver}: is it installed?`, cause })
   })
 
 /** Whether a file that is not there is made. */
@@ -130,6 +126,8 @@ const historyOptions = (missing: Missing): Effect.Effect<History.Options, Usage 
 export type Needs = {
   /** Whether it waits for new events, and so gives them their ids. */
   readonly sequencer?: "on" | "off"
+  readonly archiver?: EventStream.Options["archiver"]
+  readonly discarder?: EventStream.Options["discarder"]
 }
 
 type OpenError = EventStream.OpenError | Usage | Unreachable
@@ -141,7 +139,9 @@ export const layer = (needs: Needs = {}): Layer.Layer<Stream, OpenError> =>
     const make = Effect.gen(function*() {
       const options = yield* driver.options({
         ...environment(),
-        ...(needs.sequencer === "on" ? {} : { sequencer: "off" as const })
+        ...(needs.sequencer === "on" ? {} : { sequencer: "off" as const }),
+        archiver: needs.archiver,
+        discarder: needs.discarder
       })
       const service = yield* EventStream.make({ ...options, history })
       const { archiver, history: archived } = service
@@ -161,11 +161,19 @@ export const history: Effect.Effect<
 
 /** Makes or updates the tables, of the history too if there is one; what was migrated. */
 export const migrate: Effect.Effect<ReadonlyArray<string>, OpenError> = Effect.gen(function*() {
+  yield* local
   const driver = yield* driverOf("DATABASE_URL", "make")
   const history = variable("EVT_HISTORY_URL") === undefined ? undefined : yield* historyOptions("make")
   yield* Effect.provide(EventStream.migrate({ ...environment(), history }), opening("DATABASE_URL", driver.client))
   return history === undefined ? ["stream"] : ["stream", "history"]
 })
+
+/** What was meant for a server is not done to a database. */
+const local = Effect.suspend(() =>
+  variable("EVT_URL") === undefined
+    ? Effect.void
+    : new Usage({ message: "this command needs the database itself: say DATABASE_URL, and no EVT_URL (--url)" })
+)
 
 const user = (): string => {
   try {
@@ -178,13 +186,31 @@ const user = (): string => {
 /** What an administrator does is recorded as `evt:<user of the operating system>`. */
 export const actor = Effect.sync(() => `evt:${user()}`.slice(0, 255))
 
-/** Runs with the stream. */
+/** What a stream has wherever it is. */
+export interface Services extends Pick<EventStream.Service, "generator" | "poller" | "pusher" | "consumers"> {
+  /** What else may be asked about the log. */
+  readonly source: Effect.Effect<Source, StoreError>
+}
+
+/** Runs with the stream that is served at `EVT_URL`, or that of the database. */
+export const withServices = <A, E, R>(
+  f: (services: Services) => Effect.Effect<A, E, R>,
+  needs?: Needs
+): Effect.Effect<A, E | OpenError, R> =>
+  Effect.suspend(() => {
+    const url = variable("EVT_URL")
+    return url === undefined
+      ? withStream((stream) => f({ ...stream, source: Effect.succeed(stream.core.source) }), needs)
+      : Remote.told(Effect.scoped(Effect.flatMap(Remote.open(url), f))) as Effect.Effect<A, E | OpenError, R>
+  })
+
+/** Runs with the stream of the database: what no server does. */
 export const withStream = <A, E, R>(
   f: (stream: Database) => Effect.Effect<A, E, R>,
   needs?: Needs
 ): Effect.Effect<A, E | OpenError, R> =>
   Effect.flatMap(
-    actor,
+    Effect.zipRight(local, actor),
     (who) => Effect.provide(Effect.flatMap(Stream, f), layer(needs)).pipe(Effect.provideService(Actor, who))
   ) as Effect.Effect<
     A,

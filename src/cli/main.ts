@@ -12,17 +12,19 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import { createRequire } from "node:module"
 import { arrange } from "./arguments.js"
-import { exitCodes, reasons, tell } from "./CliError.js"
+import { exitCodes, onInterrupt, reasons, tell } from "./CliError.js"
 import { archive } from "./commands/archive.js"
 import { consumers } from "./commands/consumers.js"
 import { deadLetters } from "./commands/deadLetters.js"
 import { discard } from "./commands/discard.js"
 import { doctor } from "./commands/doctor.js"
 import { emit } from "./commands/emit.js"
+import { hash } from "./commands/hash.js"
 import { history } from "./commands/history.js"
 import { migrate } from "./commands/migrate.js"
 import { poll } from "./commands/poll.js"
 import { restored } from "./commands/restored.js"
+import { serve } from "./commands/serve.js"
 import { status } from "./commands/status.js"
 import { tail } from "./commands/tail.js"
 import * as Output from "./output.js"
@@ -42,7 +44,9 @@ const evt = Command.make("evt").pipe(
     discard,
     history,
     doctor,
-    restored
+    restored,
+    serve,
+    hash
   ])
 )
 
@@ -51,12 +55,18 @@ const footer = HelpDoc.blocks([
   HelpDoc.p("DATABASE_URL: postgres://…, mysql://…, mariadb://…, sqlite:path or a path"),
   HelpDoc.p("EVT_PREFIX, EVT_SCHEMA: prefix (evt_) and schema of the tables"),
   HelpDoc.p("EVT_HISTORY_URL: the database of archived events, in the same forms"),
+  HelpDoc.p(
+    "EVT_LISTEN: where evt serve listens (127.0.0.1:8080); EVT_TLS_CERT, EVT_TLS_KEY: files of its certificate"
+  ),
+  HelpDoc.p(
+    "EVT_ACCOUNTS: the file of its accounts, [{\"user\", \"password\": hash, \"token\": hash, \"rights\"}], read again at SIGHUP"
+  ),
   HelpDoc.h1("EXIT CODES"),
-  HelpDoc.p("0: done"),
+  HelpDoc.p("0: done; evt serve: ended by SIGTERM or Ctrl-C"),
   HelpDoc.p("1: it failed, standard error says why in one line (--verbose: with its cause)"),
   HelpDoc.p("2: the command or its input makes no sense, nothing was done"),
-  HelpDoc.p("3: the database cannot be reached, or its tables are not those that are needed"),
-  HelpDoc.p("130: interrupted (Ctrl-C)")
+  HelpDoc.p("3: the database or the server cannot be reached, or its tables are not those that are needed"),
+  HelpDoc.p("130: interrupted (Ctrl-C, SIGTERM)")
 ])
 
 const { version } = createRequire(import.meta.url)("../../package.json") as { readonly version: string }
@@ -107,6 +117,6 @@ NodeRuntime.runMain(program, {
   disablePrettyLogger: true,
   teardown: (exit, onExit) => {
     if (Exit.isSuccess(exit)) return onExit(exit.value as unknown as number)
-    onExit(Cause.isInterrupted(exit.cause) ? exitCodes.interrupted : exitCodes.failed)
+    onExit(Cause.isInterrupted(exit.cause) ? onInterrupt.code : exitCodes.failed)
   }
 })

@@ -7,6 +7,7 @@ import { NotRegistered } from "../../EventStreamError.js"
 import type { AuditEntry, PartitionInfo } from "../../services/Consumers.js"
 import { common, consumer, consumerOf, fromOf, optional, optionalInteger } from "../arguments.js"
 import { Usage } from "../CliError.js"
+import { variable } from "../environment.js"
 import * as Database from "../database.js"
 import * as Output from "../output.js"
 import type { Column } from "../table.js"
@@ -14,13 +15,18 @@ import { consumerTable } from "./consumerTable.js"
 import { chosen, which } from "./which.js"
 
 const named = (given: string | { readonly user: string; readonly component: string }): string =>
-  typeof given === "string" ? `local:${given}` : `${given.user}:${given.component}`
+  typeof given !== "string"
+    ? `${given.user}:${given.component}`
+    // elsewhere it is the caller's, whom a token does not name
+    : variable("EVT_URL") === undefined
+    ? `local:${given}`
+    : given
 
 const list = Command.make(
   "list",
   common,
   (options) =>
-    Database.withStream(({ consumers }) =>
+    Database.withServices(({ consumers }) =>
       Effect.flatMap(consumers.list, (all) => Output.either(options, all, consumerTable(all)))
     )
 ).pipe(Command.withDescription("All registered consumers"))
@@ -35,7 +41,7 @@ const register = Command.make("register", {
 }, (options) =>
   Effect.gen(function*() {
     const from = yield* fromOf("--from", options.from)
-    const cursor = yield* Database.withStream(({ poller }) => poller.register(options.consumer, { from }))
+    const cursor = yield* Database.withServices(({ poller }) => poller.register(options.consumer, { from }))
     const name = named(options.consumer)
     yield* Output.either(options, { consumer: name, cursor }, `${name} is registered, after ${cursor ?? "nothing"}`)
   })).pipe(Command.withDescription("Registers a consumer: nothing is discarded before it has it"))
@@ -49,7 +55,7 @@ const reset = Command.make("reset", {
 }, (options) =>
   Effect.gen(function*() {
     const to = yield* fromOf("--to", options.to)
-    const cursor = yield* Database.withStream(({ consumers }) => consumers.reset(options.consumer, to))
+    const cursor = yield* Database.withServices(({ consumers }) => consumers.reset(options.consumer, to))
     const name = named(options.consumer)
     yield* Output.either(options, { consumer: name, cursor }, `${name} continues after ${cursor ?? "nothing"}`)
   })).pipe(Command.withDescription("Moves the cursor of a consumer, forward or back"))
@@ -59,7 +65,7 @@ const pause = Command.make(
   { ...common, why: optional("why", "Kept with the consumer"), consumer },
   (options) =>
     Effect.gen(function*() {
-      yield* Database.withStream(({ consumers }) => consumers.pause(options.consumer, options.why))
+      yield* Database.withServices(({ consumers }) => consumers.pause(options.consumer, options.why))
       const name = named(options.consumer)
       yield* Output.either(options, { consumer: name, state: "paused" }, `${name} is paused`)
     })
@@ -67,7 +73,7 @@ const pause = Command.make(
 
 const resume = Command.make("resume", { ...common, consumer }, (options) =>
   Effect.gen(function*() {
-    yield* Database.withStream(({ consumers }) => consumers.resume(options.consumer))
+    yield* Database.withServices(({ consumers }) => consumers.resume(options.consumer))
     const name = named(options.consumer)
     yield* Output.either(options, { consumer: name, state: "resumed" }, `${name} is resumed`)
   })).pipe(Command.withDescription("Ends a pause"))
@@ -82,7 +88,7 @@ const partitionColumns: ReadonlyArray<Column<PartitionInfo>> = [
 
 const partitions = Command.make("partitions", { ...common, consumer }, (options) =>
   Effect.gen(function*() {
-    const all = yield* Database.withStream(({ consumers }) => consumers.list)
+    const all = yield* Database.withServices(({ consumers }) => consumers.list)
     const name = named(options.consumer)
     const found = all.find((info) => info.consumer === name)
     if (found === undefined) return yield* new NotRegistered({ consumer: name })
@@ -101,7 +107,7 @@ const repartition = Command.make("repartition", {
 }, (options) =>
   Effect.gen(function*() {
     const n = options.partitions === "none" ? options.partitions : Number(options.partitions)
-    const cursor = yield* Database.withStream(({ consumers }) => consumers.repartition(options.consumer, n))
+    const cursor = yield* Database.withServices(({ consumers }) => consumers.repartition(options.consumer, n))
     const name = named(options.consumer)
     yield* Output.either(
       options,
@@ -120,7 +126,7 @@ const remove = Command.make("remove", {
 }, (options) =>
   Effect.gen(function*() {
     const { deadLetters } = options
-    yield* Database.withStream(({ consumers }) => consumers.remove(options.consumer, { deadLetters }))
+    yield* Database.withServices(({ consumers }) => consumers.remove(options.consumer, { deadLetters }))
     const name = named(options.consumer)
     yield* Output.either(options, { consumer: name, state: "removed" }, `${name} is removed`)
   })).pipe(Command.withDescription("Removes a registration: nothing waits for this consumer any more"))
@@ -129,7 +135,7 @@ const redact = Command.make("redact", { ...common, ...which }, (options) =>
   Effect.gen(function*() {
     const events = yield* chosen(options)
     if (events === undefined) return yield* new Usage({ message: "give --key or --id: which events are to be erased" })
-    const erased = yield* Database.withStream(({ consumers }) => consumers.redact(events))
+    const erased = yield* Database.withServices(({ consumers }) => consumers.redact(events))
     const history = erased.history === undefined
       ? "no history is known (EVT_HISTORY_URL)"
       : `${erased.history} in the history`
@@ -161,7 +167,7 @@ const audit = Command.make("audit", {
     }
     const before = options.before === undefined ? undefined : BigInt(options.before)
     const consumer = options.consumer === undefined ? undefined : consumerOf(options.consumer)
-    const entries = yield* Database.withStream(({ consumers }) =>
+    const entries = yield* Database.withServices(({ consumers }) =>
       consumers.audit({ consumer, before, limit: options.limit })
     )
     yield* Output.either(

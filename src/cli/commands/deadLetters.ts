@@ -31,7 +31,7 @@ const list = Command.make("list", {
   limit: optionalInteger("limit", "How many at most, 1 to 1000"),
   consumer
 }, (options) =>
-  Database.withStream(({ consumers }) =>
+  Database.withServices(({ consumers }) =>
     Effect.flatMap(
       consumers.deadLetters(options.consumer, { key: options.key, after: options.after, limit: options.limit }),
       (letters) =>
@@ -46,7 +46,7 @@ const list = Command.make("list", {
 const redrive = Command.make("redrive", { ...common, ...which, consumer }, (options) =>
   Effect.gen(function*() {
     const letters: Which = (yield* chosen(options)) ?? "all"
-    const redriving = yield* Database.withStream(({ consumers }) => consumers.redrive(options.consumer, letters))
+    const redriving = yield* Database.withServices(({ consumers }) => consumers.redrive(options.consumer, letters))
     yield* Output.either(options, { redriving }, `${redriving} are delivered again`)
   })).pipe(Command.withDescription("Has dead letters delivered again; all of them unless --key or --id is said"))
 
@@ -61,7 +61,7 @@ const drop = Command.make("drop", {
     if ((some === undefined) !== options.all) {
       return yield* new Usage({ message: "give one of --key, --id and --all: which dead letters are to be deleted" })
     }
-    const dropped = yield* Database.withStream(({ consumers }) => consumers.drop(options.consumer, some ?? "all"))
+    const dropped = yield* Database.withServices(({ consumers }) => consumers.drop(options.consumer, some ?? "all"))
     yield* Output.either(options, { dropped }, `${dropped} are deleted`)
   })).pipe(Command.withDescription("Deletes dead letters for good"))
 

@@ -18,6 +18,6 @@ export const emit = Command.make("emit", {
 }, ({ data, dedupe, key, type, ...options }) =>
   Effect.gen(function*() {
     const event = yield* Event.fromJson(type, data, { key, dedupeKey: dedupe, maxDataBytes })
-    const [id] = yield* Database.withStream(({ generator }) => generator.append([event]))
+    const [id] = yield* Database.withServices(({ generator }) => generator.append([event]))
     yield* Output.either(options, { id: id! }, id!.toString())
   })).pipe(Command.withDescription("Writes one event, its data as it is given, and answers with its id"))

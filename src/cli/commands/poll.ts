@@ -13,7 +13,7 @@ export const poll = Command.make("poll", {
   want,
   consumer
 }, (options) =>
-  Database.withStream(({ poller }) =>
+  Database.withServices(({ poller }) =>
     Effect.flatMap(
       poller.poll(options.consumer, {
         lastId: options.lastId,

@@ -9,11 +9,13 @@ export const status = Command.make(
   "status",
   common,
   (options) =>
-    Database.withStream(({ consumers, core: { source }, stream }) =>
+    Database.withServices((services) =>
       Effect.gen(function*() {
+        const source = yield* services.source
+        const { stream } = source
         const head = yield* source.head
         const { discardedTo } = yield* source.retention
-        const list = yield* consumers.list
+        const list = yield* services.consumers.list
         yield* Output.either(
           options,
           { stream, head, discardedTo, consumers: list },

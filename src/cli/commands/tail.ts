@@ -9,7 +9,7 @@ import * as Output from "../output.js"
 import { eventLine } from "./eventLine.js"
 
 export const tail = Command.make("tail", { ...common, want }, (options) =>
-  Database.withStream(
+  Database.withServices(
     ({ pusher }) =>
       Stream.runForEach(
         pusher.live(listOf(options.want)),

@@ -21,9 +21,6 @@ import { Gap } from "../../services/Pusher.js"
 import type { Failure } from "./problem.js"
 import type { Source } from "./sse.js"
 
-/** How many events a client may be behind before the oldest are left out. */
-const buffer = 10_000
-
 export const open = (
   { core: { openLive, reader, store } }: EventStream.Service,
   desk: Desk,
@@ -31,6 +28,8 @@ export const open = (
     readonly want: ReadonlyArray<string> | undefined
     /** An id, `beginning`: the first event that is in the log, or `end`: from now on. */
     readonly from: string
+    /** How many events the client may be behind before the oldest are left out. */
+    readonly buffer: number
   }
 ): Effect.Effect<Source, Failure, Scope.Scope> =>
   Effect.gen(function*() {
@@ -40,7 +39,7 @@ export const open = (
     const after = yield* startOf(store, options.from)
     // a database that is away now is an answer; later it is waited for, by `next`
     const join = (after: bigint | undefined) =>
-      Scope.extend(openLive({ selection, buffer, reconnect: Schedule.stop, after }), scope)
+      Scope.extend(openLive({ selection, buffer: options.buffer, reconnect: Schedule.stop, after }), scope)
     let tail = after === undefined ? yield* join(undefined) : undefined
     let position = after ?? tail!.start
     /** Up to here the log is read, as far as is known. */

@@ -27,6 +27,7 @@ import * as Sse from "./sse.js"
 export interface Settings {
   readonly heartbeat: Sse.Options["heartbeat"]
   readonly retry: number
+  readonly buffer: number
   readonly stalledAfter: Sse.Options["stalled"]["after"]
   /** Ends the streams that are open. */
   readonly ended: Effect.Effect<void>
@@ -104,7 +105,7 @@ export const make = (
       }
       yield* connection.subscription(desk.identity.user)
       const source = consumer === undefined
-        ? yield* Live.open(stream, desk, { want, from: lastEventId ?? params.from ?? "end" })
+        ? yield* Live.open(stream, desk, { want, from: lastEventId ?? params.from ?? "end", buffer: settings.buffer })
         : yield* receivers.open(desk, {
           component: consumer,
           want,
