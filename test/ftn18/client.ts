@@ -5,6 +5,7 @@ import { WebSocket } from "ws"
 
 export const sec = "evtuser:evtpass"
 export const other = "evtother:otherpass"
+export const macKey = Buffer.from("0123456789abcdef0123456789abcdef")
 
 export interface Target {
   readonly port: number
