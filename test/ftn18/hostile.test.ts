@@ -101,6 +101,22 @@ describe("Ftn18, hostile clients", () => {
       }
     }))
 
+  it("a client that goes away in the middle of its request, or before the answer", () =>
+    serving(async ({ port }) => {
+      const whole = JSON.stringify({ f: poll, p: { component: "LIVE" }, sec })
+      for (const sent of ["", whole.slice(0, 20), whole]) {
+        const head = `POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${whole.length}\r\n\r\n`
+        await new Promise<void>((resolve) => {
+          const socket = Net.connect(port, "127.0.0.1", () => {
+            socket.write(head + sent, () => {
+              socket.resetAndDestroy()
+              resolve()
+            })
+          })
+        })
+      }
+    }))
+
   it("a thousand half-open sockets are closed after a while, and keep nobody out", () =>
     serving(async ({ port }) => {
       let open = 0
