@@ -168,6 +168,14 @@ onEach("Ftn18", ({ db, prefix }) => {
       const [id] = await add(served, Seen)
       const push = await receiver.push()
       expect([push.seq, push.ids]).toEqual([0, [id]])
+      receiver.answer(push)
+      for (let i = 0; i < 2; i++) expect(await receiver.ask(ready, { component: "LIVE" })).toBe(true)
+      for (const type of ["A", "B"]) {
+        const added = await call({ port: served.port }, gen, { type, data: 1 })
+        const live = await receiver.push()
+        expect([live.seq, live.ids]).toEqual([type === "A" ? 0 : 1, [added]])
+        receiver.answer(live)
+      }
     }))
 
   it("a receiver of a paused consumer is ready, and gets its events when it goes on", () =>
