@@ -147,7 +147,8 @@ export class Writer {
     this.uint(size, n)
   }
   float(n: number): void {
-    this.view.setFloat64(this.room(8), n)
+    const at = this.room(8)
+    this.view.setFloat64(at, n)
   }
   raw(bytes: Uint8Array): void {
     const at = this.room(bytes.length)
