@@ -26,15 +26,15 @@ describe.each<readonly [string, Coder]>([["JSON", json], ["MessagePack", msgpack
     })
 
     it("messages of every length", () => {
-    for (const value of [0.1, 70_000, 2 ** 40, -5, "é", null, {}]) {
-      for (let n = 0; n < 3000; n += 37) {
-        const r = Array.from({ length: n }, () => value)
-        expect(coder.decode(coder.encode({ r })).value).toEqual({ r })
+      for (const value of [0.1, 70_000, 2 ** 40, -5, "é", null, {}]) {
+        for (let n = 0; n < 3000; n += 37) {
+          const r = Array.from({ length: n }, () => value)
+          expect(coder.decode(coder.encode({ r })).value).toEqual({ r })
+        }
       }
-    }
-  })
+    })
 
-  it("a message that is cut anywhere is malformed", () => {
+    it("a message that is cut anywhere is malformed", () => {
       const bytes = coder.encode({ f: "futoin.ping:1.0:ping", p: { echo: 70_000, x: [1.5, null, "é"] }, rid: "C1" })
       for (let n = 4; n < bytes.length; n++) expect(() => coder.decode(bytes.subarray(0, n))).toThrow(Malformed)
       expect(() => coder.decode(Buffer.concat([bytes, Buffer.from([0])]))).toThrow(Malformed)

@@ -39,14 +39,22 @@ const name = FastCheck.oneof(
   ),
   FastCheck.tuple(interfaceName, version, functionName).map((parts) => parts.join(":"))
 )
-const parameters = FastCheck.record({
+const values = {
   echo: FastCheck.oneof(FastCheck.integer(), any),
   type: FastCheck.oneof(eventType, any),
   data: any,
   component: FastCheck.oneof(component, any),
   last_id: FastCheck.oneof(id, any),
   want: FastCheck.oneof(FastCheck.array(eventType), any)
-}, { requiredKeys: [] })
+}
+const { component: of, data, echo, last_id, type, want } = values
+/** Those of one function, or any: one that is not known is refused before the others are looked at. */
+const parameters = FastCheck.oneof(
+  FastCheck.record({ echo }),
+  FastCheck.record({ type, data }),
+  FastCheck.record({ component: of, last_id, want }, { requiredKeys: ["component"] }),
+  FastCheck.record(values, { requiredKeys: [] })
+)
 const credentials = one(
   sec,
   sec,
@@ -60,8 +68,8 @@ const credentials = one(
   ""
 )
 
-/** A request in which anything may be wrong. */
-const message = FastCheck.record({
+/** A request in which everything may be wrong. */
+const wild = FastCheck.record({
   f: FastCheck.oneof({ weight: 4, arbitrary: name }, { weight: 1, arbitrary: any }),
   p: FastCheck.oneof({ weight: 4, arbitrary: parameters }, { weight: 1, arbitrary: any }),
   rid: FastCheck.oneof(one("C1000", "S1", "", "x"), any),
@@ -70,6 +78,32 @@ const message = FastCheck.record({
   forcersp: any,
   zzz: any
 }, { requiredKeys: ["f", "p"] })
+
+const right: ReadonlyArray<readonly [string, object]> = [
+  ["futoin.ping:1.0:ping", { echo: 1 }],
+  ["futoin.evt.gen:1.1:addEvent", { type: "A", data: {} }],
+  ["futoin.evt.poll:1.1:registerConsumer", { component: "C1" }],
+  ["futoin.evt.poll:1.0:pollEvents", { component: "LIVE", last_id: "1", want: ["A"] }],
+  ["futoin.evt.push:1.1:pollEvents", { component: "C1", last_id: "1", want: ["A"] }],
+  ["futoin.evt.push:1.0:readyToReceive", { component: "LIVE", want: ["A"] }]
+]
+/** A request that is right but for one or two things: what is wrong stands alone, and is not hidden by what is checked before. */
+const nearlyRight = FastCheck.tuple(
+  one(...right),
+  one(sec, sec, sec, other),
+  FastCheck.array(FastCheck.tuple(FastCheck.nat(11), any), { minLength: 1, maxLength: 2 })
+).map(([[f, p], who, faults]) => {
+  const parameters: Record<string, unknown> = { ...p }
+  const message: Record<string, unknown> = { f, p: parameters, rid: "C1000", sec: who }
+  for (const [place, value] of faults) {
+    const names = [...Object.keys(parameters), ...Object.keys(parameters), "zzz"]
+    const fields = ["f", "p", "rid", "sec", "obf"]
+    if (place < 8) parameters[names[place % names.length]!] = value
+    else message[fields[(place - 8) % fields.length]!] = value
+  }
+  return message
+})
+const message = FastCheck.oneof(wild, { weight: 3, arbitrary: nearlyRight })
 
 const encoded = FastCheck.tuple(message, one(json, msgpack, cbor)).map(([message, coder]) =>
   Buffer.from(coder.encode(message))
@@ -85,7 +119,7 @@ const flipped = FastCheck.tuple(encoded, FastCheck.nat(), FastCheck.integer({ mi
 const noise = FastCheck.tuple(one("", "{", "[", "MPCK", "CBOR"), FastCheck.uint8Array({ maxLength: 2000 })).map(
   ([mark, bytes]) => Buffer.concat([Buffer.from(mark), bytes])
 )
-const bytes = FastCheck.oneof(encoded, cut, flipped, noise)
+const bytes = FastCheck.oneof({ weight: 3, arbitrary: encoded }, cut, flipped, noise)
 
 const path = FastCheck.tuple(
   FastCheck.array(FastCheck.oneof(interfaceName, version, functionName, FastCheck.webSegment()), { maxLength: 6 }),
