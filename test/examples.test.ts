@@ -121,6 +121,13 @@ describe("Examples", () => {
       /not ready: 0/
     ]],
     ["exactly-once", [/crashes, and the balance is 100 of 100/]],
+    ["ftn18", [
+      /registered: \{ r: true \}/,
+      /added: \{ r: '2' \}/,
+      /refused: \{[^}]*SecurityError/,
+      /received ORDER_PAID \{"order":1\}[^]*received INVOICE_SENT \{"order":1\}/,
+      /left: \{ r: \[\] \}/
+    ]],
     ["dashboard", [/order of 1[^]*order of 2[^]*order of 3[^]*order of 4[^]*order of 5/]],
     [
       "archive",

@@ -2,9 +2,11 @@
 import * as Http from "node:http"
 import * as Https from "node:https"
 import { WebSocket } from "ws"
+import { coderOf } from "../../src/layers/ftn18/coder.js"
 
 export const sec = "evtuser:evtpass"
 export const other = "evtother:otherpass"
+export const macKey = Buffer.from("0123456789abcdef0123456789abcdef")
 
 export interface Target {
   readonly port: number
@@ -88,7 +90,8 @@ export const connect = ({ ca, path = "/", port }: Target): Promise<Socket> =>
       for (const f of waiting.splice(0)) f()
     }
     ws.on("message", (data) => {
-      const message = JSON.parse(String(data))
+      const bytes = data as Buffer
+      const message = coderOf(bytes).decode(bytes).value as any
       if (message.f !== undefined) pushes.push(message)
       else answers.get(message.rid)?.(message)
       wake()

@@ -34,7 +34,7 @@ const conforms = async (backend: Backend, channel: "plain" | "tls"): Promise<Kit
   const db = await createDatabase(backend)
   try {
     const result = await Effect.runPromise(Effect.scoped(Effect.gen(function*() {
-      const port = yield* serve(
+      const { port } = yield* serve(
         db.stream(),
         tls ? { path: "/ftn/", tls: certificate, secureChannel: "tls" } : { path: "/" }
       )

@@ -136,7 +136,11 @@ export const serve = (
 
     socket.on("message", (data) => {
       heard = true
-      if (socket.readyState === socket.OPEN) runFork(receive(bytesOf(data)))
+      if (socket.readyState !== socket.OPEN) return
+      runFork(Effect.catchAllDefect(
+        Effect.suspend(() => receive(bytesOf(data))),
+        (defect) => Effect.logError("A message of FTN18 could not be handled", defect)
+      ))
     })
     socket.on("pong", () => {
       heard = true
