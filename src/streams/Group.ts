@@ -138,7 +138,7 @@ export const run = <E, X, R>(options: Options<E, X, R>): Effect.Effect<void, E |
       const target = paused
         ? partitions.map(() => undefined)
         : assign(members.map(({ owner }) => owner), owners)
-      for (const hand of [...hands.values()]) {
+      for (const hand of hands.values()) {
         const row = partitions[hand.partition]
         if (
           hand.of !== partitions.length || row === undefined ||
