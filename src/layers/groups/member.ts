@@ -175,7 +175,7 @@ export const run = <R>(
       session(hand).pipe(
         Effect.catchAll((error) =>
           error instanceof ConsumerFenced
-            ? say(hand.partition, "lost", error.message)
+            ? say(hand.partition, "lost", `${me} has lost it. ${error.message}`)
             // somebody else was faster, or it is gone
             : error instanceof Leaving || error instanceof Reopen || error instanceof Paused ||
                 error instanceof ConsumerBusy || error instanceof NotRegistered
