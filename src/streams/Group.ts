@@ -108,7 +108,8 @@ export const run = <E, X, R>(options: Options<E, X, R>): Effect.Effect<void, E |
           })
         }
         hands.set(partition, hand)
-        const fiber: Fiber.RuntimeFiber<void, X> = yield* Effect.forkIn(
+        // interrupted before it has begun it would leave its hand behind
+        const fiber: Fiber.RuntimeFiber<void, X> = yield* Effect.uninterruptible(Effect.forkIn(
           Effect.onExit(Effect.interruptible(options.work(hand)), (exit) => {
             hands.delete(partition)
             changed.unsafeOpen()
@@ -120,7 +121,7 @@ export const run = <E, X, R>(options: Options<E, X, R>): Effect.Effect<void, E |
             )
           }),
           scope
-        )
+        ))
       })
 
     /** One look and what follows from it; in how many milliseconds the next one is due. */
