@@ -7,6 +7,7 @@ import { discard } from "./discard.js"
 import { drain, drainAcknowledged } from "./drain.js"
 import { emitInTx } from "./emitInTx.js"
 import { fanOut } from "./fanOut.js"
+import { groups } from "./groups.js"
 import { type Figure, print } from "./harness.js"
 import { idle, latency } from "./latency.js"
 import { memory, readMemory } from "./memory.js"
@@ -32,6 +33,7 @@ const workloads = [
   "latency",
   "idle",
   "discard",
+  "groups",
   "memory",
   "stopped"
 ]
@@ -55,6 +57,7 @@ const measure = async (): Promise<ReadonlyArray<Figure>> => {
     if (workload === "archive") return await archive(subject, values.quick)
     if (workload === "latency") return await latency(subject, values.quick)
     if (workload === "idle") return await idle(subject, values.quick)
+    if (workload === "groups") return await groups(subject, values.quick)
     if (workload === "discard") return await discard(subject, values.quick)
     if (workload === "add-concurrent") return await addConcurrent(subject, values.quick)
     if (workload === "stopped") return await stopped(subject, values.quick)

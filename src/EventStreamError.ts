@@ -275,7 +275,7 @@ export class ConsumerExclusive extends Schema.TaggedError<ConsumerExclusive>()("
   consumer: Schema.String
 }) {
   override get message(): string {
-    return `${this.consumer} is registered as exclusive: receive its events with the Pusher`
+    return `${this.consumer} is registered as exclusive, or has partitions: receive its events with Pusher.run`
   }
 }
 

@@ -87,6 +87,22 @@ describe("Examples", () => {
     Fs.rmSync(folder, { recursive: true })
   })
 
+  it("the program of docs/groups.md", async () => {
+    const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evt-example-"))
+    const { code, output } = await run("examples/groups/main.ts", folder)
+    for (
+      const expected of [
+        "three processes have 2, 3, 3 partitions",
+        "one was killed: two have 4, 4",
+        "1000 bookings handled, 0 overtaken",
+        "16 partitions from event 1000 on",
+        "counted 1000, each once"
+      ]
+    ) expect(output).toContain(expected)
+    expect(code).toBe(0)
+    Fs.rmSync(folder, { recursive: true })
+  })
+
   it("quickstart, and once more on the same file", async () => {
     const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evt-example-"))
     for (let i = 0; i < 2; i++) {

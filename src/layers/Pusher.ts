@@ -169,8 +169,7 @@ export const hasPartitions = (consumer: string, partitions: number, asked?: numb
   new InvalidOption({
     option: "partitions",
     value: asked === undefined ? "left out" : String(asked),
-    expected: `${partitions}, which ${consumer} was given: use Pusher.run with { partitions: ${partitions} },` +
-      ` or change their number with Consumers.repartition`
+    expected: `${partitions} (${consumer} has that many for Pusher.run; Consumers.repartition changes it)`
   })
 
 export const make = (

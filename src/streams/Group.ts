@@ -108,7 +108,8 @@ export const run = <E, X, R>(options: Options<E, X, R>): Effect.Effect<void, E |
           })
         }
         hands.set(partition, hand)
-        const fiber: Fiber.RuntimeFiber<void, X> = yield* Effect.forkIn(
+        // interrupted before it has begun it would leave its hand behind
+        const fiber: Fiber.RuntimeFiber<void, X> = yield* Effect.uninterruptible(Effect.forkIn(
           Effect.onExit(Effect.interruptible(options.work(hand)), (exit) => {
             hands.delete(partition)
             changed.unsafeOpen()
@@ -120,7 +121,7 @@ export const run = <E, X, R>(options: Options<E, X, R>): Effect.Effect<void, E |
             )
           }),
           scope
-        )
+        ))
       })
 
     /** One look and what follows from it; in how many milliseconds the next one is due. */
@@ -138,7 +139,7 @@ export const run = <E, X, R>(options: Options<E, X, R>): Effect.Effect<void, E |
       const target = paused
         ? partitions.map(() => undefined)
         : assign(members.map(({ owner }) => owner), owners)
-      for (const hand of [...hands.values()]) {
+      for (const hand of hands.values()) {
         const row = partitions[hand.partition]
         if (
           hand.of !== partitions.length || row === undefined ||

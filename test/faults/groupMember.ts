@@ -1,6 +1,6 @@
 /**
  * A process that is a member of the group of `C` until it is killed; SIGTERM ends its layer in good order. `URL PREFIX MODE
- * PARTITIONS MILLIS`: `atLeastOnce` says what it has handled, `exactlyOnce` writes it into a table in the transaction of the
+ * PARTITIONS MILLIS TTL`: `atLeastOnce` says what it has handled, `exactlyOnce` writes it into a table in the transaction of the
  * cursor; an event takes so many milliseconds, one of the key `slow` twenty times as long.
  */
 import * as SqlClient from "@effect/sql/SqlClient"
@@ -16,7 +16,14 @@ import { EventType, Pusher } from "../../src/index.js"
 
 const Keyed = EventType.make("KEYED", Schema.Struct({ key: Schema.String, n: Schema.Int }), { key: ({ key }) => key })
 
-const [url, prefix, mode, partitions, millis] = process.argv.slice(2) as [string, string, string, string, string]
+const [url, prefix, mode, partitions, millis, ttl] = process.argv.slice(2) as [
+  string,
+  string,
+  string,
+  string,
+  string,
+  string
+]
 const say = (message: unknown) => void process.stdout.write(`${JSON.stringify(message)}\n`)
 
 const main = Effect.gen(function*() {
@@ -48,12 +55,15 @@ const main = Effect.gen(function*() {
   }, options)
 })
 
-const said = Logger.replace(Logger.defaultLogger, Logger.make(({ message }) => say({ log: String(message) })))
+const said = Logger.replace(
+  Logger.defaultLogger,
+  Logger.make(({ message }) => say({ log: String(message) }))
+)
 
 if (mode !== undefined) {
   const scope = Effect.runSync(Scope.make())
   const context = await Effect.runPromise(
-    Layer.buildWithScope(database(url, { prefix, pusher: { leaseTtl: "1 second" } }), scope)
+    Layer.buildWithScope(database(url, { prefix, pusher: { leaseTtl: Number(ttl) } }), scope)
   )
   const running = Effect.runFork(main.pipe(Effect.provide(context), Effect.provide(said)))
   process.on("SIGTERM", () => {

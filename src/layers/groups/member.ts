@@ -159,9 +159,9 @@ export const run = <R>(
           hand.isLeaving() ? Effect.fail(new Leaving()) : Effect.raceFirst(subscription.next, leaving)
         )
         const giveBack = Effect.suspend(() => {
-          const upTo = passed.get(partition)?.upTo
-          passed.delete(partition)
-          return upTo === undefined ? Effect.void : subscription.step(upTo)
+          const own = passed.get(partition)
+          // of a session before this one it may be beyond what is not handled now
+          return own?.epoch === subscription.epoch ? subscription.step(own.upTo) : Effect.void
         })
         return yield* Effect.tapError(
           work(subscription, next as Subscription["next"]),
@@ -177,7 +177,7 @@ export const run = <R>(
       session(hand).pipe(
         Effect.catchAll((error) =>
           error instanceof ConsumerFenced
-            ? say(hand.partition, "lost", error.message)
+            ? say(hand.partition, "lost", `${me} has lost it. ${error.message}`)
             // somebody else was faster, or it is gone
             : error instanceof Leaving || error instanceof Reopen || error instanceof Paused ||
                 error instanceof ConsumerBusy || error instanceof NotRegistered

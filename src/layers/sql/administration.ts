@@ -15,6 +15,7 @@ import { aboveAll, archivers, discarded, leaseName } from "./Dialect.js"
 import { takeLease } from "./letters.js"
 import { leaseColumns, partitionColumns, toPartitions } from "./groups.js"
 import type { Names } from "./names.js"
+import { dropPartitionLeases } from "./place.js"
 import { recorded, recording } from "./recording.js"
 import { keyIs, type Transact, type Words } from "./words.js"
 
@@ -159,6 +160,7 @@ export const make = (
         transact(conn, [
           ...gate,
           `DELETE FROM ${names.leases} WHERE name = ${text(leaseName(ident))}`,
+          dropPartitionLeases(names, ident),
           `SELECT 1 FROM ${names.consumers} WHERE ${consumer(ident)}${locking}`,
           recording(names, words, {
             actor,
@@ -170,7 +172,7 @@ export const make = (
           `DELETE FROM ${names.partitions} WHERE ${consumer(ident)}`,
           ...(deadLetters === "drop" ? [`DELETE FROM ${names.deadLetters} WHERE ${consumer(ident)}`] : [])
         ]),
-        (results) => results[gate.length + 1]!.length > 0
+        (results) => results[gate.length + 2]!.length > 0
       ),
 
     redact: (conn, which, actor) => {

@@ -122,7 +122,7 @@ SELECT c.ident, n.part, c.last_evt_id, c.epoch FROM ${names.consumers} c CROSS J
 
     join: (conn, { ident, owner, ttl }) => {
       const { consumer } = partsOf(ident)
-      const expires = time(`${now} + ${ttl}`)
+      const expires = time(`(${now} + ${ttl})`)
       return Effect.map(
         transact(conn, [
           `INSERT INTO ${names.leases} (name, owner, expires)

@@ -63,6 +63,12 @@ export const placeOf = (names: Names, ident: string): Place => {
 export const claimable = ({ partition }: Place): string =>
   `c.paused IS NULL AND c.partitions ${partition === undefined ? "= 0" : "> 0"}`
 
+/** What is left of the leases of partitions. */
+export const dropPartitionLeases = (names: Names, ident: string): string => {
+  const name = `consumer:${ident}#`
+  return `DELETE FROM ${names.leases} WHERE substr(name, 1, ${name.length}) = '${name}'`
+}
+
 /** Goes with everything that raises the epoch of a consumer, after it. */
 export const raisePartitions = (names: Names, ident: string): string =>
   `UPDATE ${names.partitions} SET epoch = epoch + 1 WHERE ident = '${ident}'`
