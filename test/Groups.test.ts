@@ -322,6 +322,29 @@ onEach("A group", ({ backend, db, prefix, run }) => {
     expect(key).toEqual([3, 13, 23, 33, 43, 53, 63])
   })
 
+  it("redriven, a dead letter comes to the partition of its key only: once", async () => {
+    let broken = true
+    const g = group(8, { poison: "deadLetter", retry: Schedule.recurs(0) })
+    const handle = () => broken ? Effect.fail("broken") : Effect.sleep(5)
+    await run(
+      Effect.gen(function*() {
+        const { consumers, generator } = yield* services
+        const fiber = yield* g.start("a", handle)
+        yield* g.start("b", handle)
+        yield* sharesAre("4 4")
+        yield* generator.addAll(keyed(40, 40))
+        yield* until(Effect.map(consumers.list, ([info]) => info!.deadLetters === 40))
+        broken = false
+        expect(yield* consumers.redrive("C")).toBe(40)
+        yield* until(Effect.map(consumers.list, ([info]) => info!.deadLetters === 0))
+        yield* Effect.sleep(300)
+        yield* Fiber.interrupt(fiber)
+      }),
+      { prefix: prefix(), ...soon }
+    )
+    expect(g.handled.map(({ n }) => n).sort((a, b) => a - b)).toEqual(Array.from({ length: 40 }, (_, n) => n))
+  })
+
   it("pause, resume, reset and remove act on the whole, also while it is at work", async () => {
     const g = group(4)
     await run(
