@@ -146,14 +146,19 @@ onEach("A group at the store", ({ prefix, run }) => {
           store.layOut({ ident: "local:C", partitions: 2, actor: "x", epoch: undefined })
         )
       ]
+      let latest = b
       for (const [i, change] of changes.entries()) {
         const epoch = yield* claim(`c${i}`, true)
+        // also of a new layout: no epoch ever comes again
+        expect(epoch).toBeGreaterThan(latest)
+        latest = epoch
         yield* change
         expect(yield* tries(epoch, 9n), `after change ${i}`).toEqual(["fenced", "fenced", "fenced", "fenced"])
         expect((yield* place).cursors).toEqual([0n, 0n])
       }
       // the consumer's own cursor is moved up to the smallest, and by nobody who knows it as it was before
       const last = yield* claim("d", true)
+      expect(last).toBeGreaterThan(latest)
       yield* store.step({ ident, epoch: last, upTo: 7n, deadLetters: [] })
       const zero = yield* store.claim({ ident: "local:C#0", owner: "d", ttl: 10_000, force: true })
       if (zero._tag === "Claimed") {
