@@ -774,6 +774,7 @@ onEach("Dead letters", ({ backend, db, prefix, run, via }) => {
           option: "poison"
         })
         yield* fails(pusher.run("C", () => Effect.void, { maxParked: 0 }), "InvalidOption", { option: "maxParked" })
+        if (via !== "here") return
         for (const effect of all("C")) yield* fails(generator.transaction(effect), "InsideTransaction")
       }),
       { prefix: prefix() }

@@ -154,10 +154,15 @@ describe("Examples", () => {
         /"type":"PAID","key":"order-3".*"data":\{"order":3,"cents":300\}/
       ]
     ],
+    ["remote", [/ships order 1[^]*ships order 2/]],
+    ["remote-tls", [/over TLS: 0 events/]],
     ["standby", [/the active one was killed/, /200 of 200 events are handled/]]
   ])("%s", async (name, expected) => {
     const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evt-example-"))
-    const { code, output } = await run(`examples/${name}.ts`, folder)
+    const { code, output } = await run(`examples/${name}.ts`, folder, {
+      TLS_CERT: Path.join(root, "test/support/tls/cert.pem"),
+      TLS_KEY: Path.join(root, "test/support/tls/key.pem")
+    })
     for (const pattern of expected) expect(output).toMatch(pattern)
     expect(output).not.toMatch(/order of 0/)
     expect(code).toBe(0)

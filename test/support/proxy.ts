@@ -12,6 +12,12 @@ export interface Proxy {
   readonly cuts: () => number
   /** Refuses or accepts new connections. */
   readonly accept: (yes: boolean) => void
+  /** Passes nothing on, in either direction, and keeps the connections: as when a cable is pulled. */
+  readonly hold: (yes: boolean) => void
+  /** Passes on what comes so much later, milliseconds. */
+  readonly delay: (millis: number) => void
+  /** Cuts the connections in the middle of what is passed on next. */
+  readonly truncate: () => void
   /** Cuts every connection there is. */
   readonly cutAll: () => void
   readonly stop: () => Promise<void>
@@ -22,6 +28,18 @@ export const startProxy = (target: { readonly host: string; readonly port: numbe
     let armed: { readonly text: string; readonly when: "after" | "before" } | undefined
     let cuts = 0
     let accepting = true
+    let holding = false
+    let delay = 0
+    let truncating = false
+    const pass = (data: Buffer, to: Net.Socket, end: () => void) => {
+      if (holding) return
+      if (truncating) {
+        truncating = false
+        cuts++
+        to.write(data.subarray(0, data.length >> 1), end)
+      } else if (delay === 0) to.write(data)
+      else setTimeout(() => to.destroyed || to.write(data), delay)
+    }
     const sockets = new Set<Net.Socket>()
     const server = Net.createServer((client) => {
       if (!accepting) return client.destroy()
@@ -42,9 +60,9 @@ export const startProxy = (target: { readonly host: string; readonly port: numbe
           if (when === "before") return end()
           silent = true
         }
-        upstream.write(data)
+        pass(data, upstream, end)
       })
-      upstream.on("data", (data) => silent ? end() : void client.write(data))
+      upstream.on("data", (data) => silent ? end() : pass(data, client, end))
     })
     server.listen(0, "127.0.0.1", () =>
       resolve({
@@ -55,6 +73,15 @@ export const startProxy = (target: { readonly host: string; readonly port: numbe
         cuts: () => cuts,
         accept: (yes) => {
           accepting = yes
+        },
+        hold: (yes) => {
+          holding = yes
+        },
+        delay: (millis) => {
+          delay = millis
+        },
+        truncate: () => {
+          truncating = true
         },
         cutAll: () => {
           for (const socket of sockets) socket.destroy()

@@ -5,6 +5,7 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Access from "../../src/access.js"
+import type { InvalidOption } from "../../src/EventStreamError.js"
 import { Generator } from "../../src/index.js"
 import * as NodeServer from "../../src/layers/network/nodeServer.js"
 import * as Server from "../../src/layers/rpc/server.js"
@@ -17,7 +18,7 @@ export const everything = { administer: true } as const
 /** Serves the stream in the context, as long as the scope; the URL. */
 export const serving = (
   via: "ws" | "http",
-  access = Access.trusting(everything),
+  access: Layer.Layer<Access.Access, InvalidOption> = Access.trusting(everything),
   options?: Rpc.ServerOptions
 ) =>
   Effect.gen(function*() {

@@ -56,6 +56,10 @@ export const make = (quota: Limits.Quota) =>
     const app = Effect.gen(function*() {
       const request = yield* HttpServerRequest.HttpServerRequest
       const connection = yield* quota.connect
+      // one that says how long it is need not be read to be refused
+      if (Number(request.headers["content-length"] ?? 0) > quota.settings.messageBytes) {
+        return yield* refuse(413, "size")
+      }
       const parser = serialization.unsafeMake()
       const messages = Messages.read(parser, new Uint8Array(yield* body))
       const [message] = messages ?? []

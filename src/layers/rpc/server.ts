@@ -64,14 +64,18 @@ const make = (options: Options) =>
     return { sockets, http, settings: quota.settings }
   })
 
+const closeTimeout = 500
+
 const peerOf = (socket: WebSocket): Sockets.Peer => ({
   send: (data) => socket.send(data),
   buffered: () => socket.bufferedAmount,
   ping: () => socket.ping(),
   cutOff: (code, reason) => {
+    // behind what it does not read, nobody would see why
+    if (socket.bufferedAmount > 0) return socket.terminate()
     socket.close(code, reason)
-    // who does not read does not answer a close either
-    setTimeout(() => socket.terminate(), 500).unref()
+    // who does not answer a close
+    setTimeout(() => socket.terminate(), closeTimeout).unref()
   }
 })
 

@@ -34,6 +34,7 @@ export interface Caller {
 }
 
 interface Entry {
+  readonly id: number
   readonly peer: Peer
   readonly connection: Limits.Connection
   readonly encode: (response: unknown) => Uint8Array | string | undefined
@@ -62,8 +63,13 @@ export const make = (quota: Limits.Quota) =>
     let next = 0
     let write: (clientId: number, message: FromClientEncoded) => Effect.Effect<void> = () => Effect.void
 
+    /** From now on it is neither heard nor answered. */
     const cutOff = (entry: Entry, code: number, why: string) =>
-      Effect.zipRight(Limits.refused("rpc", why), Effect.sync(() => entry.peer.cutOff(code, why)))
+      Effect.suspend(() => {
+        if (!entries.delete(entry.id)) return Effect.void
+        entry.peer.cutOff(code, why)
+        return Effect.zipRight(Limits.refused("rpc", why), disconnects.offer(entry.id))
+      })
 
     const send = (clientId: number, response: FromServerEncoded): Effect.Effect<void> =>
       Effect.suspend(() => {
@@ -106,6 +112,7 @@ export const make = (quota: Limits.Quota) =>
         const now = yield* Clock.currentTimeMillis
         const id = next++
         const entry: Entry = {
+          id,
           peer,
           connection,
           encode: parser.encode,
@@ -117,11 +124,7 @@ export const make = (quota: Limits.Quota) =>
         }
         yield* Effect.acquireRelease(
           Effect.sync(() => entries.set(id, entry)),
-          () =>
-            Effect.suspend(() => {
-              entries.delete(id)
-              return disconnects.offer(id)
-            })
+          () => Effect.suspend(() => entries.delete(id) ? disconnects.offer(id) : Effect.void)
         )
         const heard = () => {
           entry.heardAt = Date.now()

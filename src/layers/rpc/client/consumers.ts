@@ -8,7 +8,7 @@ import type { AuditEntry, DeadLetter, Info, Service } from "../../../services/Co
 import type { Service as HistoryStore } from "../../../services/HistoryStore.js"
 import type { Letter } from "../../../services/EventStore.js"
 import { select, toId, within } from "../../reader.js"
-import { chosen, idsOf, keyOf } from "../../which.js"
+import { chosen, idsOf, keyOf, refuse } from "../../which.js"
 import { detached } from "../../sql/Database.js"
 import type * as Wire from "../wire.js"
 import type { Answered, Calls } from "./calls.js"
@@ -65,13 +65,18 @@ export const make = ({ call, client }: Calls, history: HistoryStore | undefined)
         )) satisfies ReadonlyArray<AuditEntry>
       }),
     pause: (consumer, why) =>
-      Effect.flatMap(registeredWho("pause", consumer), (who) => call("pause", client.Pause({ who, why }))),
+      Effect.gen(function*() {
+        const who = yield* registeredWho("pause", consumer)
+        if (why !== undefined && typeof why !== "string") return yield* refuse("why", why, "a text")
+        yield* call("pause", client.Pause({ who, why }))
+      }),
     resume: (consumer) =>
       Effect.flatMap(registeredWho("resume", consumer), (who) => call("resume", client.Resume({ who }))),
     deadLetters: (consumer, options) =>
       Effect.gen(function*() {
         const who = yield* registeredWho("deadLetters", consumer)
         const limit = yield* within("limit", options?.limit ?? 100, 1, 1000)
+        const key = options?.key === undefined ? undefined : yield* keyOf(options.key)
         const { decode } = yield* select(undefined, options?.catalog, Event.decoder)
         let after: bigint | undefined = options?.after === undefined
           ? undefined
@@ -81,7 +86,7 @@ export const make = ({ call, client }: Calls, history: HistoryStore | undefined)
         while (true) {
           const page: typeof Wire.Letters.Type = yield* call(
             "deadLetters",
-            client.DeadLetters({ who, key: options?.key, after, limit: limit - letters.length })
+            client.DeadLetters({ who, key, after, limit: limit - letters.length })
           )
           letters.push(...lettersOf(page))
           if (!page.more || letters.length === 0 || letters.length >= limit) break
