@@ -9,12 +9,10 @@ import { Pusher } from "../src/index.js"
 import { Happened } from "./subject.js"
 
 const [url, partitions, atATime] = process.argv.slice(2) as [string, string, string]
-const say = (message: unknown) => void process.stdout.write(`${JSON.stringify(message)}\n`)
-
 let done = 0
 let said = 0
 setInterval(() => {
-  if (said !== done) say({ done: said = done })
+  if (said !== done) process.stdout.write(`${said = done}\n`)
 }, 10)
 
 const main = Effect.gen(function*() {

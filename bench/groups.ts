@@ -3,14 +3,32 @@
  * (the handler sleeps, so nothing else limits them), then what more processes give where each does one event at a time.
  */
 import * as Effect from "effect/Effect"
+import * as ChildProcess from "node:child_process"
+import * as Readline from "node:readline"
 import { fileURLToPath } from "node:url"
 import { Consumers, Generator } from "../src/index.js"
-import { type Child, spawnTs } from "../test/support/child.js"
 import type { Figure } from "./harness.js"
 import { Happened, services, type Subject } from "./subject.js"
 
 const memberFile = fileURLToPath(new URL("./groupMember.ts", import.meta.url))
 const partitions = 16
+
+/** A member in a process of its own: how many events it has done, and its end. (The tests' children need vitest.) */
+const spawn = (args: ReadonlyArray<string>) => {
+  const child = ChildProcess.spawn(process.execPath, ["--import", "tsx", memberFile, ...args], {
+    stdio: ["ignore", "pipe", "inherit"]
+  })
+  let done = 0
+  Readline.createInterface({ input: child.stdout }).on("line", (line) => done = Number(line))
+  const exited = new Promise((resolve) => child.once("close", resolve))
+  return {
+    done: () => done,
+    kill: () => {
+      child.kill("SIGKILL")
+      return exited
+    }
+  }
+}
 
 const sleep = (millis: number) => new Promise((resolve) => setTimeout(resolve, millis))
 
@@ -25,10 +43,7 @@ interface Setting {
 /** Events a second, from the first one written to the last one handled. */
 const measure = async (subject: Subject, { atATime, events, partitions, processes }: Setting): Promise<number> => {
   await subject.run(Effect.flatMap(services, ({ poller }) => poller.register("G", { from: "end" })))
-  const children: Array<Child> = []
-  for (let i = 0; i < processes; i++) {
-    children.push(spawnTs(memberFile, [subject.url, String(partitions), String(atATime)]))
-  }
+  const children = Array.from({ length: processes }, () => spawn([subject.url, String(partitions), String(atATime)]))
   const info = () =>
     subject.run(Effect.map(
       Effect.flatMap(Consumers.Consumers, ({ list }) => list),
@@ -44,7 +59,7 @@ const measure = async (subject: Subject, { atATime, events, partitions, processe
     return counts.size === processes && [...counts.values()].every((n) => n === partitions / processes)
   }
   while (!(await isReady())) await sleep(100)
-  const done = () => children.reduce((sum, { messages }) => sum + (messages[messages.length - 1]?.done ?? 0), 0)
+  const done = () => children.reduce((sum, child) => sum + child.done(), 0)
   const before = performance.now()
   await subject.run(Effect.flatMap(services, ({ generator }) =>
     Effect.forEach(
@@ -55,8 +70,7 @@ const measure = async (subject: Subject, { atATime, events, partitions, processe
   const all = Math.ceil(events / 500) * 500
   while (done() < all) await sleep(5)
   const rate = all / ((performance.now() - before) / 1000)
-  for (const child of children) child.kill("SIGKILL")
-  await Promise.all(children.map(({ exited }) => exited))
+  await Promise.all(children.map((child) => child.kill()))
   await subject.run(Effect.flatMap(services, ({ poller }) => poller.unregister("G")))
   return rate
 }
