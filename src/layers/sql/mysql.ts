@@ -275,8 +275,9 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): MysqlDialect =
       Effect.map(
         packet(conn, writing, [
           `SELECT 1 FROM ${names.gate} WHERE one = 1 FOR UPDATE`,
-          `INSERT IGNORE INTO ${names.consumers} (ident, last_evt_id, exclusive)
-SELECT ${quote(ident)}, ${start(names, from)}, ${Number(exclusive)}${unlessDiscarded(names, from)}`,
+          // epochs begin at the clock: one of before an earlier end of this registration fits no more
+          `INSERT IGNORE INTO ${names.consumers} (ident, last_evt_id, exclusive, epoch)
+SELECT ${quote(ident)}, ${start(names, from)}, ${Number(exclusive)}, ${words.now}${unlessDiscarded(names, from)}`,
           `SELECT CAST(c.last_evt_id AS CHAR) AS cursor_id, CAST(r.discarded_to AS CHAR) AS discarded_to
   FROM ${names.retention} r LEFT JOIN ${names.consumers} c ON c.ident = ${quote(ident)}`,
           ...joining(names, ident)

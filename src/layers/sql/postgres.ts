@@ -232,8 +232,9 @@ export const make = (names: Names): PostgresDialect => {
       Effect.map(
         packet(conn, writing, [
           `SELECT 1 FROM ${names.gate} FOR UPDATE`,
-          `INSERT INTO ${names.consumers} (ident, last_evt_id, exclusive)
-SELECT ${quote(ident)}, ${start(names, from)}, ${Number(exclusive)}${unlessDiscarded(names, from)}
+          // epochs begin at the clock: one of before an earlier end of this registration fits no more
+          `INSERT INTO ${names.consumers} (ident, last_evt_id, exclusive, epoch)
+SELECT ${quote(ident)}, ${start(names, from)}, ${Number(exclusive)}, ${words.now}${unlessDiscarded(names, from)}
     ON CONFLICT (ident) DO NOTHING`,
           `SELECT c.last_evt_id::text AS cursor_id, r.discarded_to::text
   FROM ${names.retention} r LEFT JOIN ${names.consumers} c ON c.ident = ${quote(ident)}`,

@@ -253,8 +253,9 @@ SELECT ${name}, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = $
         conn,
         Effect.gen(function*() {
           yield* conn.execute(
-            `INSERT OR IGNORE INTO ${names.consumers} (ident, last_evt_id, exclusive)
-SELECT ?, ${start(names, head, from)}, ?${unlessDiscarded(names, from)}`,
+            // epochs begin at the clock: one of before an earlier end of this registration fits no more
+            `INSERT OR IGNORE INTO ${names.consumers} (ident, last_evt_id, exclusive, epoch)
+SELECT ?, ${start(names, head, from)}, ?, ${now}${unlessDiscarded(names, from)}`,
             [ident, Number(exclusive)],
             undefined
           )
