@@ -37,6 +37,7 @@ const clientOf = (via: "ws" | "http", port: number) =>
       url: `${via}://127.0.0.1:${port}/rpc`,
       credentials: credentials("ada"),
       heartbeat: "500 millis",
+      timeLimit: "1 minute",
       reconnect: Schedule.spaced("50 millis")
     })),
     (context) => ({
