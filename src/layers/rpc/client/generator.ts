@@ -46,7 +46,7 @@ export const make = ({ call, client, settings }: Calls): Effect.Effect<Service, 
       const until = (yield* Clock.currentTimeMillis) + Duration.toMillis(timeLimit)
       // one that is silent leaves time to try again
       const attempt = Duration.times(timeLimit, 1 / 3)
-      const pauses = yield* Schedule.driver(defaultRetry)
+      const pauses = yield* Schedule.driver(settings.reconnect ?? defaultRetry)
       let arrived = false
       while (true) {
         const outcome = yield* Effect.either(call("add", client.Append({ events: named }), attempt))
