@@ -23,6 +23,9 @@ import { Happened, services, type Subject, text } from "./subject.js"
 
 const users = 10
 
+/** Milliseconds. */
+const perCommit = 10
+
 /** Serves the subject's stream until the scope closes; the URL. */
 const serving = Effect.gen(function*() {
   const server = yield* NodeServer.make()
@@ -39,7 +42,8 @@ const clientOf = (url: string, user: string) =>
   Layer.build(Rpc.layer({ url, credentials: { user, password: Redacted.make("") } }))
 
 export const webSocket = async (subject: Subject, quick: boolean): Promise<ReadonlyArray<Figure>> => {
-  const count = quick ? 20_000 : 100_000
+  // more than the tail keeps in memory, decoded
+  const count = quick ? 50_000 : 100_000
   await fill(subject, count)
   if (subject.backend === "postgres") await subject.bare.query("ANALYZE")
   const scope = Effect.runSync(Scope.make())
@@ -57,7 +61,7 @@ export const webSocket = async (subject: Subject, quick: boolean): Promise<Reado
     },
     others: [{ name: "the same in process", target: 0.25, run: () => subject.run(readAll(count, 1)) }]
   })
-  const many = await thousand(subject, url, quick ? 100 : 1000, quick ? 20 : 100)
+  const many = await thousand(subject, url, quick ? 100 : 1000, quick ? 5 : 20)
   await Effect.runPromise(Scope.close(scope, { _tag: "Success" } as never))
   return [...figures, ...many]
 }
@@ -100,21 +104,24 @@ const thousand = async (
       // by the clock of the machine, which both processes share
       for (const millis of JSON.parse(line) as ReadonlyArray<number>) latencies.push(millis)
       received = latencies.length
-      if (received >= clients * events) waiting.get("all")?.()
+      waiting.get("all")?.()
     } else waiting.get(line)?.()
   })
   const said = (line: string) => new Promise<void>((done) => waiting.set(line, done))
   await said("ready")
   const each = (memory() - before) / clients
-  const all = said("all")
-  await subject.run(Effect.gen(function*() {
-    const { generator } = yield* services
-    for (let n = 0; n < events; n++) {
-      yield* generator.add(Happened, { n: Math.round(performance.timeOrigin + performance.now()), text })
-      yield* Effect.sleep(250)
-    }
-  }))
-  await all
+  for (let n = 1; n <= events; n++) {
+    const all = new Promise<void>((done) => waiting.set("all", () => received >= clients * n && done()))
+    await subject.run(
+      Effect.flatMap(
+        services,
+        ({ generator }) => generator.add(Happened, { n: Math.round(performance.timeOrigin + performance.now()), text })
+      )
+    )
+    await all
+    // each of them acknowledges, which is a commit of its own: the next event is not to wait for those
+    await new Promise((done) => setTimeout(done, clients * perCommit))
+  }
   child.kill()
   const sorted = latencies.sort((a, b) => a - b)
   const figure = (name: string, value: number): Figure => ({
