@@ -12,6 +12,7 @@ import { type Figure, print } from "./harness.js"
 import { idle, latency } from "./latency.js"
 import { memory, readMemory } from "./memory.js"
 import { readStopped, stopped } from "./stopped.js"
+import { readWebSockets, webSocket } from "./websocket.js"
 import { closeServer, open } from "./subject.js"
 
 const { positionals, values } = parseArgs({
@@ -20,7 +21,8 @@ const { positionals, values } = parseArgs({
     db: { type: "string", default: "sqlite" },
     json: { type: "boolean", default: false },
     quick: { type: "boolean", default: false },
-    count: { type: "string", default: "0" }
+    count: { type: "string", default: "0" },
+    url: { type: "string", default: "" }
   }
 })
 const workloads = [
@@ -35,10 +37,11 @@ const workloads = [
   "discard",
   "groups",
   "memory",
-  "stopped"
+  "stopped",
+  "websocket"
 ]
 /** What the script runs in a process of its own. */
-const children = ["memory-child", "stopped-child"]
+const children = ["memory-child", "stopped-child", "websocket-child"]
 const [workload = ""] = positionals
 const db = values.db as Backend
 if (!["sqlite", "postgres", "mysql"].includes(db) || ![...workloads, ...children].includes(workload)) {
@@ -48,6 +51,10 @@ if (!["sqlite", "postgres", "mysql"].includes(db) || ![...workloads, ...children
 
 const measure = async (): Promise<ReadonlyArray<Figure>> => {
   if (workload === "memory") return memory(db, values.quick)
+  if (workload === "websocket-child") {
+    await readWebSockets(values.url, Number(values.count))
+    return []
+  }
   const subject = await open(db, { connections: 16 })
   try {
     if (workload === "emit-in-tx") return await emitInTx(subject, values.quick)
@@ -60,6 +67,7 @@ const measure = async (): Promise<ReadonlyArray<Figure>> => {
     if (workload === "groups") return await groups(subject, values.quick)
     if (workload === "discard") return await discard(subject, values.quick)
     if (workload === "add-concurrent") return await addConcurrent(subject, values.quick)
+    if (workload === "websocket") return await webSocket(subject, values.quick)
     if (workload === "stopped") return await stopped(subject, values.quick)
     const count = Number(values.count)
     if (workload === "memory-child") await readMemory(subject, count)

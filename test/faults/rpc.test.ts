@@ -37,6 +37,7 @@ const clientOf = (via: "ws" | "http", port: number) =>
       url: `${via}://127.0.0.1:${port}/rpc`,
       credentials: credentials("ada"),
       heartbeat: "500 millis",
+      timeLimit: "1 minute",
       reconnect: Schedule.spaced("50 millis")
     })),
     (context) => ({
@@ -134,7 +135,12 @@ onEach("A subscription over the network", ({ db, prefix }) => {
           yield* Effect.promise(async () => {
             const list = disturbances(proxy, restart)
             for (let round = 0; round < rounds(6, 20); round++) {
-              await sleep(200 + Math.random() * 500)
+              // each one hits what works again
+              const before = [total, managed.length, delivered.length]
+              const moves = () => [total, managed.length, delivered.length].every((n, i) => n > before[i]!)
+              for (let i = 0; i < 600 && !moves(); i++) await sleep(50)
+              expect(moves()).toBe(true)
+              await sleep(Math.random() * 300)
               await list[round % list.length]![1]()
             }
           })

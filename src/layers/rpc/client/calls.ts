@@ -7,6 +7,7 @@ import * as RpcClient from "@effect/rpc/RpcClient"
 import * as RpcMiddleware from "@effect/rpc/RpcMiddleware"
 import * as Headers from "@effect/platform/Headers"
 import * as Cause from "effect/Cause"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
@@ -63,13 +64,17 @@ export const make = (settings: Settings) =>
         Effect.succeed({ ...request, headers: Headers.set(request.headers, "authorization", authorization) })))
     )
     const { withPermits } = yield* Effect.makeSemaphore(atATime)
-    const call = <A>(operation: string, effect: Effect.Effect<A, Raw>): Effect.Effect<A, Answered> =>
+    const call = <A>(
+      operation: string,
+      effect: Effect.Effect<A, Raw>,
+      duration: Duration.DurationInput = settings.timeLimit
+    ): Effect.Effect<A, Answered> =>
       withPermits(1)(effect.pipe(
         Effect.catchAllCause((cause) =>
           Effect.fail(settled(operation, cause))
         ),
         Effect.timeoutFail({
-          duration: settings.timeLimit,
+          duration,
           onTimeout: () => storeError(operation, "timeout", true, new Error("the server has not answered in time"))
         })
       ))

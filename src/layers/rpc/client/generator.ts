@@ -44,10 +44,12 @@ export const make = ({ call, client, settings }: Calls): Effect.Effect<Service, 
       }
       const named = events.map((event) => ({ ...event, dedupeKey: event.dedupeKey ?? event.uid }))
       const until = (yield* Clock.currentTimeMillis) + Duration.toMillis(timeLimit)
-      const pauses = yield* Schedule.driver(defaultRetry)
+      // one that is silent leaves time to try again
+      const attempt = Duration.times(timeLimit, 1 / 3)
+      const pauses = yield* Schedule.driver(settings.reconnect ?? defaultRetry)
       let arrived = false
       while (true) {
-        const outcome = yield* Effect.either(call("add", client.Append({ events: named })))
+        const outcome = yield* Effect.either(call("add", client.Append({ events: named }), attempt))
         if (outcome._tag === "Right") return outcome.right as ReadonlyArray<bigint> as ReadonlyArray<EventId>
         const error = outcome.left
         const lost = error._tag === "OutcomeUnknown" ||

@@ -23,7 +23,10 @@ export interface Options {
   readonly credentials:
     | { readonly user: string; readonly password: Redacted.Redacted }
     | { readonly token: Redacted.Redacted }
-  /** The pauses between attempts of a subscription while the server cannot be reached. Default: 50 ms doubling to 5 s, with jitter, for ever. */
+  /**
+   * The pauses between attempts of a subscription, and of `add`, while the server cannot be reached. Default: 50 ms doubling
+   * to 5 s, with jitter, for ever.
+   */
   readonly reconnect?: Schedule.Schedule<unknown, StoreError> | undefined
   /** How long one call may take, and how long `add` is tried again after an answer was lost. Default 30 seconds. */
   readonly timeLimit?: Duration.DurationInput | undefined
