@@ -6,7 +6,7 @@ export default defineConfig({
     globalSetup: ["test/support/globalSetup.ts"],
     pool: "forks",
     poolOptions: { forks: { maxForks: 2, minForks: 1 } },
-    testTimeout: 120_000,
+    testTimeout: 300_000,
     hookTimeout: 120_000
   }
 })

@@ -175,8 +175,8 @@ onEach("Members of a group", ({ backend, db, prefix, run }) => {
   }
 
   it("one killed every second: nothing is lost, the order of each key holds, all is owned again soon", async () => {
-    const seconds = rounds(8, 60)
-    const total = Math.floor(rounds(8000, 50_000) / seconds) * seconds
+    const seconds = rounds(5, 60)
+    const total = Math.floor(rounds(4000, 50_000) / seconds) * seconds
     const g = await group("atLeastOnce", 1)
     try {
       const took = await killing(g, total, seconds)
@@ -192,8 +192,8 @@ onEach("Members of a group", ({ backend, db, prefix, run }) => {
   })
 
   it("the same with exactlyOnce: every event takes effect once, in order by key", async () => {
-    const seconds = rounds(8, 60)
-    const total = Math.floor(rounds(8000, 50_000) / seconds) * seconds
+    const seconds = rounds(5, 60)
+    const total = Math.floor(rounds(4000, 50_000) / seconds) * seconds
     const g = await group("exactlyOnce", 1)
     try {
       await killing(g, total, seconds)
