@@ -41,7 +41,7 @@ const workloads = [
   "websocket"
 ]
 /** What the script runs in a process of its own. */
-const children = ["memory-child", "stopped-child", "websocket-child"]
+const children = ["memory-child", "stopped-child", "websocket-subscribed-child", "websocket-live-child"]
 const [workload = ""] = positionals
 const db = values.db as Backend
 if (!["sqlite", "postgres", "mysql"].includes(db) || ![...workloads, ...children].includes(workload)) {
@@ -51,8 +51,8 @@ if (!["sqlite", "postgres", "mysql"].includes(db) || ![...workloads, ...children
 
 const measure = async (): Promise<ReadonlyArray<Figure>> => {
   if (workload === "memory") return memory(db, values.quick)
-  if (workload === "websocket-child") {
-    await readWebSockets(values.url, Number(values.count))
+  if (workload === "websocket-subscribed-child" || workload === "websocket-live-child") {
+    await readWebSockets(values.url, Number(values.count), workload === "websocket-live-child" ? "live" : "subscribed")
     return []
   }
   const subject = await open(db, { connections: 16 })

@@ -11,6 +11,8 @@ import * as Stream from "effect/Stream"
 import * as ChildProcess from "node:child_process"
 import * as Readline from "node:readline"
 import { fileURLToPath } from "node:url"
+import * as V8 from "node:v8"
+import * as Vm from "node:vm"
 import * as Access from "../src/access.js"
 import { Delivery, Pusher } from "../src/index.js"
 import * as NodeServer from "../src/layers/network/nodeServer.js"
@@ -25,6 +27,9 @@ const users = 10
 
 /** Milliseconds. */
 const perCommit = 10
+
+/** With acknowledgements, or without. */
+export type Mode = "subscribed" | "live"
 
 /** Serves the subject's stream until the scope closes; the URL. */
 const serving = Effect.gen(function*() {
@@ -61,10 +66,17 @@ export const webSocket = async (subject: Subject, quick: boolean): Promise<Reado
     },
     others: [{ name: "the same in process", target: 0.25, run: () => subject.run(readAll(count, 1)) }]
   })
-  const many = await thousand(subject, url, quick ? 100 : 1000, quick ? 5 : 20)
+  const [clients, events] = quick ? [100, 5] : [1000, 10]
+  const many = [
+    ...await thousand(subject, url, clients, events, "subscribed"),
+    ...await thousand(subject, url, clients, events * 10, "live")
+  ]
   await Effect.runPromise(Scope.close(scope, { _tag: "Success" } as never))
   return [...figures, ...many]
 }
+
+V8.setFlagsFromString("--expose-gc")
+const collect: () => void = Vm.runInNewContext("gc")
 
 const at = (sorted: ReadonlyArray<number>, share: number) => sorted[Math.floor((sorted.length - 1) * share)]!
 
@@ -73,11 +85,13 @@ const thousand = async (
   subject: Subject,
   url: string,
   clients: number,
-  events: number
+  events: number,
+  mode: Mode
 ): Promise<ReadonlyArray<Figure>> => {
   const memory = () => {
-    globalThis.gc?.()
-    return process.memoryUsage().rss
+    collect()
+    const { arrayBuffers, external, heapUsed } = process.memoryUsage()
+    return heapUsed + external + arrayBuffers
   }
   const before = memory()
   const child = ChildProcess.spawn(
@@ -85,7 +99,7 @@ const thousand = async (
     [
       ...process.execArgv,
       fileURLToPath(new URL("./run.ts", import.meta.url)),
-      "websocket-child",
+      `websocket-${mode}-child`,
       "--db",
       subject.backend,
       "--count",
@@ -119,15 +133,15 @@ const thousand = async (
       )
     )
     await all
-    // each of them acknowledges, which is a commit of its own: the next event is not to wait for those
-    await new Promise((done) => setTimeout(done, clients * perCommit))
+    // who is subscribed acknowledges, each in a commit of its own: the next event is not to wait for those
+    await new Promise((done) => setTimeout(done, mode === "live" ? 100 : clients * perCommit))
   }
   child.kill()
   const sorted = latencies.sort((a, b) => a - b)
   const figure = (name: string, value: number): Figure => ({
     workload: "websocket",
     db: subject.backend,
-    figure: `${clients} subscribed WebSockets: ${name}`,
+    figure: `${clients} ${mode} WebSockets: ${name}`,
     ratio: Number(value.toFixed(1)),
     of: "",
     spread: [Number(at(sorted, 0).toFixed(1)), Number(at(sorted, 1).toFixed(1))],
@@ -135,14 +149,14 @@ const thousand = async (
     target: undefined
   })
   return [
-    { ...figure("KiB of the server for each", each / 1024), spread: [0, 0] },
+    { ...figure("KiB of heap in the server for each", each / 1024), spread: [0, 0] },
     figure("add to handler, p50 in ms", at(sorted, 0.5)),
     figure("add to handler, p99 in ms", at(sorted, 0.99))
   ]
 }
 
 /** In the child: clients, each with a WebSocket of its own, that say how long events took. */
-export const readWebSockets = async (url: string, clients: number) => {
+export const readWebSockets = async (url: string, clients: number, mode: Mode) => {
   let pending: Array<number> = []
   setInterval(() => {
     if (pending.length > 0) console.log(JSON.stringify(pending))
@@ -152,16 +166,18 @@ export const readWebSockets = async (url: string, clients: number) => {
     Effect.gen(function*() {
       const context = yield* clientOf(url, `u${i % users}`)
       const pusher = Context.get(context, Pusher.Pusher)
-      yield* pusher.subscribe(`W${i}`, { want: [Happened], register: { from: "end" } }).pipe(
-        Delivery.handle((events) =>
-          Effect.sync(() => {
-            const now = performance.timeOrigin + performance.now()
-            for (const event of events) if (event._tag === "Known") pending.push(now - event.data.n)
-          })
-        ),
-        Stream.runDrain,
-        Effect.forkScoped
-      )
+      const took = (events: ReadonlyArray<unknown>) =>
+        Effect.sync(() => {
+          const now = performance.timeOrigin + performance.now()
+          for (const event of events as ReadonlyArray<any>) if (event._tag === "Known") pending.push(now - event.data.n)
+        })
+      const reading = mode === "live"
+        ? Stream.runForEachChunk(pusher.live([Happened]), (events) => took([...events]))
+        : pusher.subscribe(`W${i}`, { want: [Happened], register: { from: "end" } }).pipe(
+          Delivery.handle(took),
+          Stream.runDrain
+        )
+      yield* Effect.forkScoped(reading as Effect.Effect<void, unknown>)
       // one after the other, as clients come
       yield* Effect.sleep(5)
     })

@@ -4,16 +4,17 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
+import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { expect, it } from "vitest"
 import { WebSocket } from "ws"
 import * as Access from "../src/access.js"
-import { Consumers, Generator, Poller, Pusher } from "../src/index.js"
+import { Consumers, type Delivery, Generator, Poller, Pusher } from "../src/index.js"
 import * as Rpc from "../src/rpc.js"
 import { credentials, everything, serving } from "./support/remote.js"
-import { startProxy } from "./support/proxy.js"
+import { type Proxy, startProxy } from "./support/proxy.js"
 import { Added, Gone, onEach } from "./support/stream.js"
 
 const gone = (n: number, from = 1) => Array.from({ length: n }, (_, i) => Generator.event(Gone, { id: from + i }))
@@ -210,6 +211,150 @@ onEach("Users of a server", ({ prefix, run }) => {
           .toMatchObject({ _tag: "ForeignTransaction" })
       }),
       { prefix: prefix() }
+    ))
+}, { backends: ["sqlite"] })
+
+onEach("A connection that is lost", ({ prefix, run }) => {
+  /** A client with a proxy before the server, and one without. */
+  const connected = <A>(
+    f: (there: {
+      readonly proxy: Proxy
+      readonly ada: Effect.Effect.Success<ReturnType<typeof clientOf>>
+      readonly direct: Effect.Effect.Success<ReturnType<typeof clientOf>>
+    }) => Effect.Effect<A, any, any>
+  ) =>
+    run(
+      Effect.gen(function*() {
+        const url = yield* serving("ws")
+        const proxy = yield* Effect.acquireRelease(
+          Effect.promise(() => startProxy({ host: "127.0.0.1", port: Number(new URL(url).port) })),
+          (proxy) => Effect.promise(() => proxy.stop())
+        )
+        const ada = yield* clientOf(`ws://127.0.0.1:${proxy.port}/rpc`, "ada", {
+          heartbeat: "200 millis",
+          reconnect: Schedule.spaced("20 millis")
+        })
+        yield* f({ proxy, ada, direct: yield* clientOf(url, "ada") })
+      }) as Effect.Effect<void, any, any>,
+      { prefix: prefix(), pusher: { leaseTtl: "2 seconds" } }
+    )
+
+  const idsOf = (delivery: { readonly batch: { readonly events: ReadonlyArray<any> } }): ReadonlyArray<number> =>
+    delivery.batch.events.map((event) => event.data.id)
+
+  const subscribed = (ada: Effect.Effect.Success<ReturnType<typeof clientOf>>) =>
+    Effect.gen(function*() {
+      const got = yield* Queue.unbounded<Delivery.Delivery<any, any>>()
+      const fiber = yield* Effect.forkScoped(
+        Stream.runForEach(
+          ada.pusher.subscribe("C", { want: [Gone], limit: 2, maxInFlight: 3, register: {} }),
+          (delivery) => Queue.offer(got, delivery)
+        )
+      )
+      return { take: Queue.take(got), fiber }
+    })
+
+  it("what the program has in hand is not repeated, what comes after it not left out, and late acknowledgements count", () =>
+    connected(({ ada, direct, proxy }) =>
+      Effect.gen(function*() {
+        yield* direct.generator.addAll(gone(40))
+        const { fiber, take } = yield* subscribed(ada)
+        const first = yield* take
+        const second = yield* take
+        expect([...idsOf(first), ...idsOf(second)]).toEqual([1, 2, 3, 4])
+        proxy.cutAll()
+        // of the connection that is gone
+        yield* second.ack
+        const seen: Array<number> = []
+        while (!seen.includes(40)) {
+          const delivery = yield* take
+          seen.push(...idsOf(delivery))
+          if (seen.length % 10 === 0) proxy.cutAll()
+          yield* delivery.ack
+        }
+        expect(seen).toEqual(Array.from({ length: 36 }, (_, i) => i + 5))
+        expect((yield* direct.poller.poll("C")).events).toEqual([])
+        yield* Fiber.interrupt(fiber)
+      })
+    ))
+
+  it("one that is silent is given up by the client, which goes on with another one", () =>
+    connected(({ ada, direct, proxy }) =>
+      Effect.gen(function*() {
+        const { fiber, take } = yield* subscribed(ada)
+        yield* direct.generator.addAll(gone(1))
+        expect(idsOf(yield* take)).toEqual([1])
+        proxy.hold(true)
+        yield* direct.generator.addAll(gone(1, 2))
+        yield* Effect.sleep(1000)
+        proxy.hold(false)
+        expect(idsOf(yield* Effect.timeout(take, "10 seconds"))).toEqual([2])
+        yield* Fiber.interrupt(fiber)
+      })
+    ))
+
+  it("who was reset, or taken over, meanwhile is fenced, and its acknowledgements move nothing", () =>
+    connected(({ ada, direct, proxy }) =>
+      Effect.gen(function*() {
+        yield* direct.generator.addAll(gone(10))
+        const lost = (meanwhile: Effect.Effect<unknown, any, any>) =>
+          Effect.gen(function*() {
+            const { fiber, take } = yield* subscribed(ada)
+            const delivery = yield* take
+            proxy.accept(false)
+            proxy.cutAll()
+            yield* meanwhile
+            proxy.accept(true)
+            expect(yield* Effect.flip(Fiber.join(fiber))).toMatchObject({ _tag: "ConsumerFenced", consumer: "ada:C" })
+            expect(yield* Effect.flip(delivery.ack)).toMatchObject({ _tag: "ConsumerFenced" })
+            expect((yield* direct.poller.poll("C")).events[0]!.id).toBe(1n)
+          })
+        yield* lost(direct.consumers.reset("C", "beginning"))
+        yield* lost(
+          Stream.runDrain(Stream.take(direct.pusher.subscribe("C", { whenBusy: "takeOver" }), 1))
+        )
+      })
+    ))
+
+  it("no more is sent than may be unacknowledged", () =>
+    connected(({ ada, direct, proxy }) =>
+      Effect.gen(function*() {
+        const email = "x".repeat(50_000)
+        for (let i = 0; i < 5; i++) {
+          yield* direct.generator.addAll(Array.from({ length: 20 }, () => Generator.event(Added, { id: 1, email })))
+        }
+        const fiber = yield* Effect.fork(Stream.runDrain(
+          ada.pusher.subscribe("C", { want: [Added], limit: 1, maxInFlight: 2, register: {} })
+        ))
+        yield* Effect.sleep(1000)
+        // two, and one that is read ahead
+        expect(proxy.received()).toBeGreaterThan(100_000)
+        expect(proxy.received()).toBeLessThan(200_000)
+        yield* Fiber.interrupt(fiber)
+      })
+    ))
+
+  it("a live stream reads up what it missed", () =>
+    connected(({ ada, direct, proxy }) =>
+      Effect.gen(function*() {
+        const seen: Array<unknown> = []
+        const fiber = yield* Effect.fork(Stream.runForEach(
+          ada.pusher.live([Gone]),
+          (event) => Effect.sync(() => seen.push(event._tag === "Known" ? event.data.id : event._tag))
+        ))
+        // somebody else keeps the tail awake
+        const other = yield* Effect.fork(Stream.runDrain(direct.pusher.live()))
+        let n = 0
+        const add = Effect.suspend(() => direct.generator.addAll(gone(1, ++n)))
+        yield* until(Effect.zipRight(add, Effect.sync(() => seen.length > 0)))
+        proxy.accept(false)
+        proxy.cutAll()
+        yield* Effect.repeatN(add, 5)
+        proxy.accept(true)
+        yield* until(Effect.zipRight(add, Effect.sync(() => seen.length > 10)))
+        expect(seen).toEqual(Array.from({ length: seen.length }, (_, i) => Number(seen[0]) + i))
+        yield* Fiber.interruptAll([fiber, other])
+      })
     ))
 }, { backends: ["sqlite"] })
 

@@ -10,6 +10,8 @@ export interface Proxy {
   readonly cut: (text: string, when: "after" | "before") => void
   /** How many connections were cut. */
   readonly cuts: () => number
+  /** How many bytes the server has said. */
+  readonly received: () => number
   /** Refuses or accepts new connections. */
   readonly accept: (yes: boolean) => void
   /** Passes nothing on, in either direction, and keeps the connections: as when a cable is pulled. */
@@ -27,6 +29,7 @@ export const startProxy = (target: { readonly host: string; readonly port: numbe
   new Promise((resolve) => {
     let armed: { readonly text: string; readonly when: "after" | "before" } | undefined
     let cuts = 0
+    let received = 0
     let accepting = true
     let holding = false
     let delay = 0
@@ -62,7 +65,11 @@ export const startProxy = (target: { readonly host: string; readonly port: numbe
         }
         pass(data, upstream, end)
       })
-      upstream.on("data", (data) => silent ? end() : pass(data, client, end))
+      upstream.on("data", (data) => {
+        received += data.length
+        if (silent) end()
+        else pass(data, client, end)
+      })
     })
     server.listen(0, "127.0.0.1", () =>
       resolve({
@@ -71,6 +78,7 @@ export const startProxy = (target: { readonly host: string; readonly port: numbe
           armed = { text, when }
         },
         cuts: () => cuts,
+        received: () => received,
         accept: (yes) => {
           accepting = yes
         },

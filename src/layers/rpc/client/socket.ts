@@ -21,7 +21,8 @@ export class NotSent extends Error {}
 
 const failed = (message: string, cause: unknown) => new RpcClientError({ reason: "Protocol", message, cause })
 
-const openTimeout = 10_000
+/** At least that long may it take until a connection is open, milliseconds. */
+const openTimeout = 2000
 
 interface Live {
   readonly send: (data: Uint8Array | string) => void
@@ -75,7 +76,7 @@ export const make = (
           const watching = setInterval(() => {
             const now = Date.now()
             if (!open) {
-              if (now - startedAt > openTimeout) end("the server does not answer")
+              if (now - startedAt > Math.max(openTimeout, 2 * heartbeat)) end("the server does not answer")
             } else if (pingedAt !== undefined && now - pingedAt > heartbeat) end("the connection is silent")
             else if (pingedAt === undefined && now - heardAt > heartbeat) {
               pingedAt = now
