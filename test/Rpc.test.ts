@@ -12,6 +12,7 @@ import { expect, it } from "vitest"
 import { WebSocket } from "ws"
 import * as Access from "../src/access.js"
 import { Consumers, type Delivery, Generator, Poller, Pusher } from "../src/index.js"
+import { StoreError } from "../src/EventStreamError.js"
 import * as Rpc from "../src/rpc.js"
 import { credentials, everything, serving } from "./support/remote.js"
 import { type Proxy, startProxy } from "./support/proxy.js"
@@ -62,6 +63,13 @@ const open = (url: string) =>
       socket.on("error", fail)
     })
   )
+
+/** What @effect/rpc speaks with. */
+const msgpack: Effect.Effect<{ readonly pack: (value: unknown) => Buffer; readonly unpack: (data: Buffer) => any }> =
+  Effect
+    .promise(() => import("msgpackr" as string))
+
+const header = (user: string) => ["authorization", `Basic ${Buffer.from(`${user}:x`).toString("base64")}`]
 
 onEach("Users of a server", ({ prefix, run }) => {
   for (const via of ["ws", "http"] as const) {
@@ -194,6 +202,53 @@ onEach("Users of a server", ({ prefix, run }) => {
       { prefix: prefix() }
     ))
 
+  it("what goes wrong in the server is not told to callers, and not shared by their other calls", () =>
+    run(
+      Effect.gen(function*() {
+        const detail = "connect to db.internal:5432 as evt"
+        const access = Layer.succeed(Access.Access, {
+          authenticate: (shown) =>
+            shown._tag !== "Basic" || shown.user === "dies"
+              ? Effect.die(new Error(detail))
+              : shown.user === "fails"
+              ? new StoreError({
+                operation: "users",
+                reason: "connection",
+                retryable: true,
+                cause: new Error(detail)
+              })
+              : Effect.succeed({ user: shown.user, rights: {} })
+        })
+        const url = yield* serving("ws", access)
+        // both users on one connection, as behind a gateway
+        const { pack, unpack } = yield* msgpack
+        const socket = yield* open(url)
+        const answers: Array<any> = []
+        socket.on("message", (data: Buffer) => answers.push(unpack(data)))
+        const call = (id: number, user: string, tag: string, payload: object) =>
+          socket.send(pack({ _tag: "Request", id: `${id}`, tag, payload, headers: [header(user)] }))
+        call(1, "ada", "Live", { buffer: 10 })
+        yield* until(Effect.sync(() => answers.length === 1))
+        call(2, "dies", "Register", { who: { component: "C" } })
+        call(3, "fails", "Register", { who: { component: "C" } })
+        yield* until(Effect.sync(() => answers.length === 3))
+        const exits = answers.slice(1).map(({ exit }) => exit.cause.error)
+        expect(exits).toMatchObject([
+          { _tag: "StoreError", reason: "other", retryable: false },
+          { _tag: "StoreError", reason: "connection", retryable: true }
+        ])
+        expect(JSON.stringify(answers)).not.toContain("db.internal")
+        const { generator } = yield* clientOf(url, "ada")
+        yield* generator.add(Gone, { id: 1 })
+        // the live stream goes on; its first frame is acknowledged
+        socket.send(pack({ _tag: "Ack", requestId: "1" }))
+        yield* until(Effect.sync(() => answers.some(({ _tag, requestId }) => _tag === "Chunk" && requestId === "1")))
+        expect(answers.some(({ _tag, requestId }) => _tag === "Exit" && requestId === "1")).toBe(false)
+        socket.terminate()
+      }),
+      { prefix: prefix() }
+    ))
+
   it("what needs the stream's database says so at once", () =>
     run(
       Effect.gen(function*() {
@@ -269,8 +324,13 @@ onEach("A connection that is lost", ({ prefix, run }) => {
         while (!seen.includes(40)) {
           const delivery = yield* take
           seen.push(...idsOf(delivery))
-          if (seen.length % 10 === 0) proxy.cutAll()
-          yield* delivery.ack
+          // on its way, and on a connection that comes back
+          if (seen.length % 4 === 0) {
+            const acknowledging = yield* Effect.fork(delivery.ack)
+            yield* Effect.sleep(Math.random() * 30)
+            proxy.cutAll()
+            yield* Effect.timeout(Fiber.join(acknowledging), "20 seconds")
+          } else yield* delivery.ack
         }
         expect(seen).toEqual(Array.from({ length: 36 }, (_, i) => i + 5))
         expect((yield* direct.poller.poll("C")).events).toEqual([])
@@ -387,7 +447,7 @@ onEach("A server under attack", ({ prefix, run }) => {
   it("garbage, null bodies, missing ids and unknown calls end one connection at most", () =>
     undisturbed((url) =>
       Effect.gen(function*() {
-        const { pack } = yield* Effect.promise(() => import("msgpackr" as string) as Promise<any>)
+        const { pack } = yield* msgpack
         const frames: ReadonlyArray<Uint8Array | string> = [
           "null",
           "",
@@ -448,13 +508,14 @@ onEach("A server under attack", ({ prefix, run }) => {
   it("a flood of calls is answered, call by call, or cut off", () =>
     undisturbed((url) =>
       Effect.gen(function*() {
-        const { pack } = yield* Effect.promise(() => import("msgpackr" as string) as Promise<any>)
-        const header = ["authorization", `Basic ${Buffer.from("eve:x").toString("base64")}`]
+        const { pack } = yield* msgpack
         const socket = yield* open(url)
         let answers = 0
         socket.on("message", () => answers++)
         for (let id = 0; id < 3000; id++) {
-          socket.send(pack({ _tag: "Request", id: `${id}`, tag: "Live", payload: { buffer: 10 }, headers: [header] }))
+          socket.send(
+            pack({ _tag: "Request", id: `${id}`, tag: "Live", payload: { buffer: 10 }, headers: [header("eve")] })
+          )
         }
         // 32 of them are subscriptions, which have an answer each to begin with
         yield* until(Effect.sync(() => answers >= 3000 || socket.readyState === WebSocket.CLOSED))
@@ -517,7 +578,7 @@ onEach("A server under attack", ({ prefix, run }) => {
   it("a reader that does not read is cut off before much waits for it", () =>
     undisturbed((url) =>
       Effect.gen(function*() {
-        const { pack } = yield* Effect.promise(() => import("msgpackr" as string) as Promise<any>)
+        const { pack } = yield* msgpack
         const { generator } = yield* clientOf(url, "ada")
         const text = "x".repeat(50_000)
         yield* Effect.forEach(
@@ -525,7 +586,6 @@ onEach("A server under attack", ({ prefix, run }) => {
           () => generator.addAll(Array.from({ length: 20 }, () => Generator.event(Added, { id: 1, email: text }))),
           { discard: true }
         )
-        const header = ["authorization", `Basic ${Buffer.from("eve:x").toString("base64")}`]
         const slow = yield* refusedBy(
           "slow",
           Effect.gen(function*() {
@@ -540,7 +600,7 @@ onEach("A server under attack", ({ prefix, run }) => {
                   id: `${++id}`,
                   tag: "Poll",
                   payload: { who: { component: "LIVE" }, lastId: "1" },
-                  headers: [header]
+                  headers: [header("eve")]
                 }))
               }
               return ((yield* refusals)["slow"] ?? 0) > before

@@ -127,3 +127,34 @@ it.scoped("who waits can be interrupted and leaves nothing behind", () =>
     yield* Fiber.interrupt(waiting)
     expect(lease()!.owner).toBe("a")
   }))
+
+it.scoped("an owner that comes back has its lease anew; what its older self held is lost, and gives nothing back", () =>
+  Effect.gen(function*() {
+    const { calls, lease, leases } = yield* fake
+    const [older, newer] = [yield* Scope.make(), yield* Scope.make()]
+    const first = yield* Scope.extend(leases.hold(key("a"), "fail"), older)
+    const second = yield* Scope.extend(leases.hold(key("a"), "fail"), newer)
+    expect(yield* isLost(first)).toBe(true)
+    expect(yield* isLost(second)).toBe(false)
+    yield* Scope.close(older, Exit.void)
+    expect(calls.release).toBe(0)
+    expect(lease()?.owner).toBe("a")
+    yield* TestClock.adjust(ttl / 2)
+    expect(yield* isLost(second)).toBe(false)
+    yield* Scope.close(newer, Exit.void)
+    expect(calls.release).toBe(1)
+  }))
+
+it.scoped("a lease that is kept for an owner who comes back is not given back, but runs out", () =>
+  Effect.gen(function*() {
+    const { calls, lease, leases } = yield* fake
+    const scope = yield* Scope.make()
+    const held = yield* Scope.extend(leases.hold(key("a"), "fail"), scope)
+    held.keep()
+    yield* Scope.close(scope, Exit.void)
+    expect(calls.release).toBe(0)
+    expect(lease()?.owner).toBe("a")
+    expect(yield* Effect.flip(Effect.scoped(leases.hold(key("b"), "fail")))).toMatchObject({ _tag: "Busy" })
+    yield* TestClock.adjust(ttl)
+    yield* Effect.scoped(leases.hold(key("b"), "fail"))
+  }))
