@@ -49,12 +49,18 @@ const clientOf = (url: string, user: string) =>
 export const webSocket = async (subject: Subject, quick: boolean): Promise<ReadonlyArray<Figure>> => {
   // more than the tail keeps in memory, decoded
   const count = quick ? 50_000 : 100_000
-  await fill(subject, count)
-  if (subject.backend === "postgres") await subject.bare.query("ANALYZE")
   const scope = Effect.runSync(Scope.make())
   const within = <A>(effect: Effect.Effect<A, any, any>): Promise<A> =>
     subject.run(Effect.provideService(effect, Scope.Scope, scope) as Effect.Effect<A, any, never>)
   const url = await within(serving)
+  // first, as long as the tail has nothing in memory
+  const [clients, events] = quick ? [100, 5] : [1000, 10]
+  const many = [
+    ...await thousand(subject, url, clients, events, "subscribed"),
+    ...await thousand(subject, url, clients, events * 10, "live")
+  ]
+  await fill(subject, count)
+  if (subject.backend === "postgres") await subject.bare.query("ANALYZE")
   const client = await within(clientOf(url, "bench"))
   const figures = await compare({
     workload: "websocket",
@@ -66,11 +72,6 @@ export const webSocket = async (subject: Subject, quick: boolean): Promise<Reado
     },
     others: [{ name: "the same in process", target: 0.25, run: () => subject.run(readAll(count, 1)) }]
   })
-  const [clients, events] = quick ? [100, 5] : [1000, 10]
-  const many = [
-    ...await thousand(subject, url, clients, events, "subscribed"),
-    ...await thousand(subject, url, clients, events * 10, "live")
-  ]
   await Effect.runPromise(Scope.close(scope, { _tag: "Success" } as never))
   return [...figures, ...many]
 }
@@ -122,7 +123,14 @@ const thousand = async (
     } else waiting.get(line)?.()
   })
   const said = (line: string) => new Promise<void>((done) => waiting.set(line, done))
-  await said("ready")
+  // all are open when each of them has had an event
+  let ready = false
+  const opened = said("ready").then(() => ready = true)
+  while (!ready) {
+    await subject.run(Effect.flatMap(services, ({ generator }) => generator.add(Happened, { n: 0, text: "opening" })))
+    await Promise.race([opened, new Promise((done) => setTimeout(done, 2000))])
+  }
+  await new Promise((done) => setTimeout(done, clients * perCommit))
   const each = (memory() - before) / clients
   for (let n = 1; n <= events; n++) {
     const all = new Promise<void>((done) => waiting.set("all", () => received >= clients * n && done()))
@@ -158,6 +166,7 @@ const thousand = async (
 /** In the child: clients, each with a WebSocket of its own, that say how long events took. */
 export const readWebSockets = async (url: string, clients: number, mode: Mode) => {
   let pending: Array<number> = []
+  const open = new Set<number>()
   setInterval(() => {
     if (pending.length > 0) console.log(JSON.stringify(pending))
     pending = []
@@ -169,7 +178,11 @@ export const readWebSockets = async (url: string, clients: number, mode: Mode) =
       const took = (events: ReadonlyArray<unknown>) =>
         Effect.sync(() => {
           const now = performance.timeOrigin + performance.now()
-          for (const event of events as ReadonlyArray<any>) if (event._tag === "Known") pending.push(now - event.data.n)
+          for (const event of events as ReadonlyArray<any>) {
+            if (event._tag !== "Known") continue
+            if (event.data.n > 0) pending.push(now - event.data.n)
+            else if (open.add(i).size === clients) console.log("ready")
+          }
         })
       const reading = mode === "live"
         ? Stream.runForEachChunk(pusher.live([Happened]), (events) => took([...events]))
@@ -183,8 +196,6 @@ export const readWebSockets = async (url: string, clients: number, mode: Mode) =
     })
   await Effect.runPromise(Effect.scoped(Effect.gen(function*() {
     yield* Effect.forEach(Array.from({ length: clients }, (_, i) => i), one, { discard: true })
-    yield* Effect.sleep(2000)
-    console.log("ready")
     yield* Effect.never
   })))
 }
