@@ -35,6 +35,7 @@ const main = Effect.gen(function*() {
     return yield* pusher.run("C", {
       batch: (events) => {
         const rows = events.flatMap((event) => event._tag === "Known" ? [`(${event.data.n}, '${event.data.key}')`] : [])
+        say("handling")
         return Effect.zipRight(
           Effect.sleep(Number(millis) * rows.length),
           sql.unsafe(`INSERT INTO ${prefix}effects (n, event_key) VALUES ${rows.join(", ")}`)
