@@ -8,10 +8,10 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { LimitExceeded, OutcomeUnknown, StoreError, Unauthorized } from "../../EventStreamError.js"
-import type { Credentials, Service as Access } from "../../services/Access.js"
+import type { Service as Access } from "../../services/Access.js"
+import { credentialsOf } from "../network/authorization.js"
 import type { Desk } from "../network/desk.js"
 import type * as Limits from "../network/limits.js"
 
@@ -27,23 +27,6 @@ export class Authentication extends RpcMiddleware.Tag<Authentication>()("effect-
   wrap: true,
   requiredForClient: true
 }) {}
-
-/** What a caller shows (RFC 7617, RFC 6750). */
-export const credentialsOf = (header: string | undefined): Credentials | undefined => {
-  const [, scheme, value] = /^\s*(basic|bearer)\s+(\S+)\s*$/i.exec(header ?? "") ?? []
-  if (scheme === undefined || value === undefined) return undefined
-  if (scheme.toLowerCase() === "bearer") return { _tag: "Bearer", token: Redacted.make(value) }
-  const decoded = Buffer.from(value, "base64").toString("utf8")
-  const colon = decoded.indexOf(":")
-  return colon === -1
-    ? undefined
-    : { _tag: "Basic", user: decoded.slice(0, colon), password: Redacted.make(decoded.slice(colon + 1)) }
-}
-
-export const headerOf = (credentials: Exclude<Credentials, { readonly _tag: "Mac" }>): string =>
-  credentials._tag === "Bearer"
-    ? `Bearer ${Redacted.value(credentials.token)}`
-    : `Basic ${Buffer.from(`${credentials.user}:${Redacted.value(credentials.password)}`).toString("base64")}`
 
 /** Streams last: they take a place of a subscription instead. */
 const lasting = new Set(["Subscribe", "Live"])
@@ -66,7 +49,7 @@ export const layer = (options: {
     Effect.gen(function*() {
       const connection = options.connectionOf(clientId)
       if (connection === undefined) return yield* Effect.interrupt
-      const credentials = credentialsOf((headers as Headers)["authorization"])
+      const credentials = credentialsOf((headers as Headers)["authorization"] ?? "")
       if (credentials === undefined) return yield* new Unauthorized({ reason: "credentials are needed" })
       const identity = yield* options.access.authenticate(credentials)
       const handled = Effect.provideService(next, Caller, { desk: options.deskOf(identity), connection })
