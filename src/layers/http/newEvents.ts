@@ -4,7 +4,8 @@ import * as Event from "../../Event.js"
 import { InvalidEvent, InvalidOption } from "../../EventStreamError.js"
 import { invalid } from "./body.js"
 import * as CloudEvent from "./cloudEvent.js"
-import { type Members, read } from "./members.js"
+import type { Members } from "../../internal/jsonMembers.js"
+import { read } from "./members.js"
 
 type Options = { readonly maxDataBytes: number }
 type Made = Either.Either<Event.NewEvent, InvalidEvent>
