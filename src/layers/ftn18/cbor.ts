@@ -1,7 +1,8 @@
 /**
  * CBOR (RFC 8949), as far as it says what JSON can say: no byte strings, no tags, nothing of indefinite length.
  */
-import { Malformed, Reader, Writer } from "./bytes.js"
+import { coding } from "./binary.js"
+import { Malformed, type Reader, type Writer } from "./bytes.js"
 
 const sizes = { 24: 1, 25: 2, 26: 4, 27: 8 } as const
 
@@ -44,13 +45,6 @@ const read = (from: Reader): unknown => {
   throw new Malformed("a value that JSON does not have")
 }
 
-export const decode = (bytes: Uint8Array, start: number): unknown => {
-  const from = new Reader(bytes, start)
-  const value = read(from)
-  from.end()
-  return value
-}
-
 const head = (to: Writer, major: number, count: number): void => {
   const first = major << 5
   if (count < 24) to.uint(1, first | count)
@@ -60,40 +54,13 @@ const head = (to: Writer, major: number, count: number): void => {
   else to.sized(first | 27, 8, count)
 }
 
-const write = (to: Writer, value: unknown): void => {
-  if (value === null) return to.uint(1, 0xf6)
-  switch (typeof value) {
-    case "boolean":
-      return to.uint(1, value ? 0xf5 : 0xf4)
-    case "number":
-      if (Number.isSafeInteger(value) && !Object.is(value, -0)) {
-        return head(to, value < 0 ? 1 : 0, value < 0 ? -1 - value : value)
-      }
-      to.uint(1, 0xfb)
-      return to.float(value)
-    case "string": {
-      const bytes = Buffer.from(value, "utf8")
-      head(to, 3, bytes.length)
-      return to.raw(bytes)
-    }
-    case "object":
-      if (Array.isArray(value)) {
-        head(to, 4, value.length)
-        for (const item of value) write(to, item)
-      } else {
-        const members = Object.entries(value)
-        head(to, 5, members.length)
-        for (const [key, item] of members) {
-          write(to, key)
-          write(to, item)
-        }
-      }
-  }
-}
-
-export const encode = (start: Uint8Array, value: unknown): Uint8Array => {
-  const to = new Writer()
-  to.raw(start)
-  write(to, value)
-  return to.done()
-}
+export const { decode, encode } = coding(read, {
+  nothing: 0xf6,
+  no: 0xf4,
+  yes: 0xf5,
+  double: 0xfb,
+  integer: (to, n) => n < 0 ? head(to, 1, -1 - n) : head(to, 0, n),
+  text: (to, bytes) => head(to, 3, bytes),
+  list: (to, length) => head(to, 4, length),
+  map: (to, length) => head(to, 5, length)
+})

@@ -1,6 +1,7 @@
 /**
  * JSON, MessagePack and CBOR: chosen by the first bytes of each message, and the answer is in the same (FTN5).
  */
+import type { Coding } from "./binary.js"
 import { Malformed, maxDepth, textOf } from "./bytes.js"
 import * as Cbor from "./cbor.js"
 import { dataText } from "./dataText.js"
@@ -69,7 +70,7 @@ export const json: Coder = {
 const binary = (
   name: "msgpack" | "cbor",
   mark: string,
-  { decode, encode }: { decode: typeof Msgpack.decode; encode: typeof Msgpack.encode }
+  { decode, encode }: Coding
 ): Coder => {
   const start = Buffer.from(mark)
   const nothing = new Uint8Array()

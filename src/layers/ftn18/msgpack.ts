@@ -2,7 +2,8 @@
  * MessagePack, as far as it says what JSON can say: no bytes, no extensions.
  * https://github.com/msgpack/msgpack/blob/master/spec.md
  */
-import { Malformed, Reader, Writer } from "./bytes.js"
+import { coding } from "./binary.js"
+import { Malformed, type Reader, type Writer } from "./bytes.js"
 
 const read = (from: Reader): unknown => {
   const next = () => read(from)
@@ -57,13 +58,6 @@ const read = (from: Reader): unknown => {
   throw new Malformed("a value that JSON does not have")
 }
 
-export const decode = (bytes: Uint8Array, start: number): unknown => {
-  const from = new Reader(bytes, start)
-  const value = read(from)
-  from.end()
-  return value
-}
-
 /** What begins with a length: the form for up to `few`, then heads for 8 (0: there is none), 16 and 32 bits. */
 const head = (to: Writer, length: number, [fixed, few]: readonly [number, number], heads: readonly number[]): void => {
   if (length <= few) to.uint(1, fixed | length)
@@ -84,38 +78,13 @@ const integer = (to: Writer, n: number): void => {
   else to.sized(0xd3, 8, n)
 }
 
-const write = (to: Writer, value: unknown): void => {
-  if (value === null) return to.uint(1, 0xc0)
-  switch (typeof value) {
-    case "boolean":
-      return to.uint(1, value ? 0xc3 : 0xc2)
-    case "number":
-      if (Number.isSafeInteger(value) && !Object.is(value, -0)) return integer(to, value)
-      to.uint(1, 0xcb)
-      return to.float(value)
-    case "string": {
-      const bytes = Buffer.from(value, "utf8")
-      head(to, bytes.length, [0xa0, 31], [0xd9, 0xda, 0xdb])
-      return to.raw(bytes)
-    }
-    case "object":
-      if (Array.isArray(value)) {
-        head(to, value.length, [0x90, 15], [0, 0xdc, 0xdd])
-        for (const item of value) write(to, item)
-      } else {
-        const members = Object.entries(value)
-        head(to, members.length, [0x80, 15], [0, 0xde, 0xdf])
-        for (const [key, item] of members) {
-          write(to, key)
-          write(to, item)
-        }
-      }
-  }
-}
-
-export const encode = (start: Uint8Array, value: unknown): Uint8Array => {
-  const to = new Writer()
-  to.raw(start)
-  write(to, value)
-  return to.done()
-}
+export const { decode, encode } = coding(read, {
+  nothing: 0xc0,
+  no: 0xc2,
+  yes: 0xc3,
+  double: 0xcb,
+  integer,
+  text: (to, bytes) => head(to, bytes, [0xa0, 31], [0xd9, 0xda, 0xdb]),
+  list: (to, length) => head(to, length, [0x90, 15], [0, 0xdc, 0xdd]),
+  map: (to, length) => head(to, length, [0x80, 15], [0, 0xde, 0xdf])
+})
