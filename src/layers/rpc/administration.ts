@@ -3,8 +3,8 @@
  */
 import * as Effect from "effect/Effect"
 import { Actor } from "../../services/Consumers.js"
+import type { Letter } from "../../services/EventStore.js"
 import type * as EventStream from "../EventStream.js"
-import { identOf } from "../reader.js"
 import { answerBytes, fromOf, toLetters } from "./answers.js"
 import { Caller } from "./auth.js"
 import * as Wire from "./wire.js"
@@ -13,9 +13,7 @@ interface Of {
   readonly who: Wire.Who
 }
 
-export const administration = ({ consumers, core }: EventStream.Service) => {
-  const { reader, store } = core
-
+export const administration = ({ consumers }: EventStream.Service) => {
   /** Without a user it is the administrator's own consumer. */
   const administering = <A, E, R>(
     f: (named: (who: Wire.Who) => { readonly user: string; readonly component: string }) => Effect.Effect<A, E, R>
@@ -57,11 +55,13 @@ export const administration = ({ consumers, core }: EventStream.Service) => {
     }) =>
       administering((named) =>
         Effect.gen(function*() {
-          // the options are checked, and are refused, as where the stream is
-          yield* consumers.deadLetters(named(who), { key, after, limit: limit === undefined ? 1 : Math.min(limit, 1) })
-          const most = yield* reader.limit(limit ?? 100)
-          const ident = yield* identOf("deadLetters", named(who))
-          const letters = yield* store.letters({ ident, key, after: after ?? 0n, limit: most })
+          const found = yield* consumers.deadLetters(named(who), { key, after, limit })
+          const letters = found.map(({ event, failedAt, redriving, ...letter }): Letter => ({
+            ...letter,
+            row: event.row,
+            redrive: redriving,
+            failedAt: failedAt.getTime()
+          }))
           const kept = Wire.fitting(letters, answerBytes, ({ error, row }) => Wire.sizeOf(row) + error.length)
           return toLetters(kept, kept.length < letters.length)
         })
