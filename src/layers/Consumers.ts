@@ -5,16 +5,10 @@ import * as Effect from "effect/Effect"
 import * as Consumer from "../Consumer.js"
 import * as EventId from "../EventId.js"
 import { EventsDiscarded, InvalidOption, NotRegistered } from "../EventStreamError.js"
-import {
-  Actor,
-  type AuditEntry,
-  type DeadLetter,
-  type Info,
-  type PartitionInfo,
-  type Service
-} from "../services/Consumers.js"
+import { Actor, type AuditEntry, type Info, type PartitionInfo, type Service } from "../services/Consumers.js"
 import type { ConsumerRow, Reset, Service as EventStore } from "../services/EventStore.js"
 import type { Redaction, Service as HistoryStore } from "../services/HistoryStore.js"
+import { toDeadLetter } from "./deadLetter.js"
 import { checkPartitions } from "./groups/layout.js"
 import { identOf, notAhead, type Reader, select, startOf, toId } from "./reader.js"
 import { chosen, idsOf, keyOf, refuse } from "./which.js"
@@ -174,14 +168,7 @@ export const make = (store: EventStore, reader: Reader, history: HistoryStore | 
         const { decode } = yield* select(undefined, options?.catalog)
         const key = options?.key === undefined ? undefined : yield* keyOf(options.key)
         const letters = yield* store.letters({ ident, key, after, limit })
-        return letters.map(({ attempts, error, failedAt, parked, redrive, row }): DeadLetter<any> => ({
-          event: decode(row),
-          error,
-          attempts,
-          parked,
-          redriving: redrive,
-          failedAt: new Date(failedAt)
-        }))
+        return letters.map(toDeadLetter(decode))
       }))
 
   const redrive: Service["redrive"] = (consumer, which = "all") =>

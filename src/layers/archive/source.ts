@@ -39,6 +39,17 @@ export interface Source {
   readonly sums: ((from: bigint, to: bigint) => Effect.Effect<Sums, StoreError>) | undefined
 }
 
+/** `Source.subscribe` on a Pusher, whose stream is here or elsewhere. */
+export const receiving = (pusher: Pusher): Source["subscribe"] => ({ limit, retry }) =>
+  pusher.subscribe(component, {
+    limit,
+    reconnect: retry,
+    register: { from: "beginning" },
+    whenBusy: "wait",
+    // one is written, the next one is read
+    maxInFlight: 2
+  })
+
 /** A window that no log fills: its bound is the last event. */
 const wholeLog = 2_000_000_000
 
@@ -50,15 +61,7 @@ export const local = (store: EventStore, reader: Reader, pusher: Pusher): Source
   return {
     stream: store.stream,
     outside: store.outside,
-    subscribe: ({ limit, retry }) =>
-      pusher.subscribe(component, {
-        limit,
-        reconnect: retry,
-        register: { from: "beginning" },
-        whenBusy: "wait",
-        // one is written, the next one is read
-        maxInFlight: 2
-      }),
+    subscribe: receiving(pusher),
     look,
     head: reader.sequenceAll,
     last: Effect.map(store.look({ ident: undefined, after: 0n, window: wholeLog }), ({ bound }) => bound ?? 0n),

@@ -4,9 +4,10 @@
 import * as Effect from "effect/Effect"
 import * as Event from "../../../Event.js"
 import * as EventId from "../../../EventId.js"
-import type { AuditEntry, DeadLetter, Info, Service } from "../../../services/Consumers.js"
+import type { AuditEntry, Info, Service } from "../../../services/Consumers.js"
 import type { Service as HistoryStore } from "../../../services/HistoryStore.js"
 import type { Letter } from "../../../services/EventStore.js"
+import { toDeadLetter } from "../../deadLetter.js"
 import { select, toId, within } from "../../reader.js"
 import { chosen, idsOf, keyOf, refuse } from "../../which.js"
 import { detached } from "../../sql/Database.js"
@@ -92,14 +93,7 @@ export const make = ({ call, client }: Calls, history: HistoryStore | undefined)
           if (!page.more || letters.length === 0 || letters.length >= limit) break
           after = letters[letters.length - 1]!.row.id
         }
-        return letters.map(({ attempts, error, failedAt, parked, redrive, row }): DeadLetter<any> => ({
-          event: decode(row),
-          error,
-          attempts,
-          parked,
-          redriving: redrive,
-          failedAt: new Date(failedAt)
-        }))
+        return letters.map(toDeadLetter(decode))
       }),
     redrive: (consumer, which = "all") =>
       Effect.gen(function*() {

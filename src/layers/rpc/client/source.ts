@@ -3,9 +3,8 @@
  */
 import * as Effect from "effect/Effect"
 import type { StoreError } from "../../../EventStreamError.js"
-import { component } from "../../../services/Archiver.js"
 import type { Service as Pusher } from "../../../services/Pusher.js"
-import type { Source } from "../../archive/source.js"
+import { receiving, type Source } from "../../archive/source.js"
 import { detached } from "../../sql/Database.js"
 import type { Calls } from "./calls.js"
 
@@ -16,15 +15,7 @@ export const make = ({ call, client }: Calls, pusher: Pusher, stream: string): S
   return {
     stream,
     outside: (_, effect) => detached(effect),
-    subscribe: ({ limit, retry }) =>
-      pusher.subscribe(component, {
-        limit,
-        reconnect: retry,
-        register: { from: "beginning" },
-        whenBusy: "wait",
-        // one is written, the next one is read
-        maxInFlight: 2
-      }),
+    subscribe: receiving(pusher),
     look: ask(call("archive", client.ArchiverLook({}))),
     head: ask(call("archive", client.ArchiverEnd({ sequence: true }))),
     last: ask(call("archive", client.ArchiverEnd({ sequence: false }))),
