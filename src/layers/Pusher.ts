@@ -21,8 +21,7 @@ import type {
   Look,
   Part,
   Service as EventStore,
-  Settled,
-  Stepped
+  Settled
 } from "../services/EventStore.js"
 import type { Service as Poller } from "../services/Poller.js"
 import { type AckError, Gap, type Service, type SubscribeError, type SubscribeOptions } from "../services/Pusher.js"
@@ -48,6 +47,7 @@ import {
 import * as Runner from "./runner.js"
 import { subscribing } from "./subscribing.js"
 import { partitionIdent } from "./sql/place.js"
+import { fenced, taken } from "./stepped.js"
 import type { Looks } from "./Sequencer.js"
 
 /** How long a receiver that vanished keeps its consumer. */
@@ -268,7 +268,8 @@ export const make = (
         const first = yield* retry(store.look({ ident, after: 0n, window: 0 }))
         yield* notAhead(name, cursor, first)
         const member = yield* tail.join
-        const fenced = () => new ConsumerFenced({ consumer: name, epoch: epoch.toString() })
+        const fence = { ident: name, epoch }
+        const done = taken(fence, ident)
 
         let position = receiver === undefined ? cursor : receiver.startAt(held.claim)
         let said = { position, at: 0 }
@@ -315,16 +316,11 @@ export const make = (
 
         let acknowledged = cursor
         const settled = ({ row }: Letter, failed: Settled["failed"]): Settled => ({
-          ident: name,
-          epoch,
+          ...fence,
           id: row.id,
           key: row.key,
           failed
         })
-        const taken = (result: Stepped): Effect.Effect<void, ConsumerFenced | NotRegistered> =>
-          result === "done"
-            ? Effect.void
-            : Effect.fail(result === "fenced" ? fenced() : new NotRegistered({ consumer: ident }))
         return {
           ident,
           epoch,
@@ -334,15 +330,14 @@ export const make = (
             Effect.suspend(() => {
               if (upTo <= acknowledged && deadLetters.length === 0) return Effect.void
               return Effect.map(
-                retry(Effect.flatMap(store.step({ ident: name, epoch, upTo, deadLetters }), taken)),
+                retry(Effect.flatMap(store.step({ ...fence, upTo, deadLetters }), done)),
                 () => {
                   if (upTo > acknowledged) acknowledged = upTo
                 }
               )
             }),
-          stepWithin: (upTo, deadLetters) =>
-            Effect.flatMap(store.stepWithin({ ident: name, epoch, upTo, deadLetters }), taken),
-          pause: (why) => retry(Effect.flatMap(store.pause({ ident: name, epoch, why, actor: "pusher" }), taken)),
+          stepWithin: (upTo, deadLetters) => Effect.flatMap(store.stepWithin({ ...fence, upTo, deadLetters }), done),
+          pause: (why) => retry(Effect.flatMap(store.pause({ ...fence, why, actor: "pusher" }), done)),
           parkedKeys: Effect.map(retry(store.parkedKeys(ident)), (keys) =>
             partition === undefined
               ? keys
@@ -350,11 +345,11 @@ export const make = (
           redriven: retry(store.letters({ ident, redrive: true, partition, after: 0n, limit })),
           decodeLetter: (letter) => selection.decode(letter.row),
           wants: ({ row }) => filter([row]).length > 0,
-          settle: (letter, failed) => retry(Effect.flatMap(store.settle(settled(letter, failed)), taken)),
-          settleWithin: (letter) => Effect.flatMap(store.settleWithin(settled(letter, undefined)), taken),
-          lost: Effect.flatMap(held.lost, () => Effect.fail(fenced())),
+          settle: (letter, failed) => retry(Effect.flatMap(store.settle(settled(letter, failed)), done)),
+          settleWithin: (letter) => Effect.flatMap(store.settleWithin(settled(letter, undefined)), done),
+          lost: Effect.flatMap(held.lost, () => Effect.fail(fenced(fence))),
           keep: held.keep,
-          checkLease: Effect.suspend(() => held.isLost() ? Effect.fail(fenced()) : Effect.void)
+          checkLease: Effect.suspend(() => held.isLost() ? Effect.fail(fenced(fence)) : Effect.void)
         }
       })
 

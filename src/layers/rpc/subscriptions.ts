@@ -14,11 +14,12 @@ import * as Fiber from "effect/Fiber"
 import * as Mailbox from "effect/Mailbox"
 import type * as Scope from "effect/Scope"
 import type { StoredEvent } from "../../Event.js"
-import { ConsumerFenced, InvalidOption, NotRegistered } from "../../EventStreamError.js"
-import type { DeadLetter, Letter, Service as EventStore } from "../../services/EventStore.js"
+import { InvalidOption } from "../../EventStreamError.js"
+import type { DeadLetter, Letter } from "../../services/EventStore.js"
 import type { SubscribeError, SubscribeOptions } from "../../services/Pusher.js"
 import type { Core } from "../EventStream.js"
 import type { Page } from "../reader.js"
+import { type Fence, taken } from "../stepped.js"
 import { fitting, type Frame, sizeOf } from "./wire.js"
 
 /** Bytes of a page, unless one event is longer; and of all pages of a subscription that are not acknowledged. */
@@ -51,11 +52,6 @@ export interface Request {
   readonly owner: string
   readonly credit: number
   readonly resume: { readonly epoch: bigint; readonly after: bigint } | undefined
-}
-
-export interface Fence {
-  readonly ident: string
-  readonly epoch: bigint
 }
 
 /** A page in parts, each complete up to its last event. */
@@ -154,15 +150,6 @@ export const make = ({ open, store }: Core) => {
       return frames
     })
 
-  const taken = ({ epoch, ident }: Fence, result: Effect.Effect.Success<ReturnType<EventStore["step"]>>) =>
-    result === "done"
-      ? Effect.void
-      : Effect.fail(
-        result === "fenced"
-          ? new ConsumerFenced({ consumer: ident, epoch: epoch.toString() })
-          : new NotRegistered({ consumer: ident })
-      )
-
   /** Never past what was offered: by a server that does not know the receiver, past the end of the stream. */
   const withinOffered = (fence: Fence, upTo: bigint) =>
     Effect.gen(function*() {
@@ -204,7 +191,7 @@ export const make = ({ open, store }: Core) => {
         const row = rows!.get(id)
         return row === undefined || id > upTo ? [] : [{ row, ...rest }]
       })
-      yield* taken(fence, yield* store.step({ ...fence, upTo, deadLetters }))
+      yield* taken(fence)(yield* store.step({ ...fence, upTo, deadLetters }))
       const state = served.get(keyOf(fence))
       if (state === undefined) return
       state.unacknowledged = state.unacknowledged.filter((page) => page.upTo > upTo)
@@ -212,7 +199,7 @@ export const make = ({ open, store }: Core) => {
     })
 
   const pause = (fence: Fence, why: string, actor: string) =>
-    Effect.flatMap(store.pause({ ...fence, why, actor }), (result) => taken(fence, result))
+    Effect.flatMap(store.pause({ ...fence, why, actor }), taken(fence))
 
   const letterOf = (ident: string, id: bigint) =>
     Effect.map(
@@ -228,7 +215,7 @@ export const make = ({ open, store }: Core) => {
     Effect.gen(function*() {
       const letter = yield* letterOf(fence.ident, id)
       if (letter === undefined) return
-      yield* taken(fence, yield* store.settle({ ...fence, id, key: letter.row.key, failed }))
+      yield* taken(fence)(yield* store.settle({ ...fence, id, key: letter.row.key, failed }))
     })
 
   /** The receiver does not come back. */
