@@ -4,6 +4,7 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { LimitExceeded } from "../../EventStreamError.js"
+import { Counts } from "../network/counts.js"
 import * as Limits from "../network/limits.js"
 
 export interface Addresses {
@@ -12,23 +13,18 @@ export interface Addresses {
 }
 
 export const make = (limit: string, most: number): Addresses => {
-  const taken = new Map<string, number>()
-  const add = (address: string, n: number) => {
-    const now = (taken.get(address) ?? 0) + n
-    if (now === 0) taken.delete(address)
-    else taken.set(address, now)
-  }
+  const taken = new Counts()
   return {
     take: (address, n = 1) =>
       Effect.acquireRelease(
         Effect.suspend(() => {
-          if ((taken.get(address) ?? 0) + n > most) {
+          if (taken.of(address) + n > most) {
             return Effect.zipRight(Limits.refused("ftn18", limit), Effect.fail(new LimitExceeded({ limit, most })))
           }
-          add(address, n)
+          taken.add(address, n)
           return Effect.void
         }),
-        () => Effect.sync(() => add(address, -n))
+        () => Effect.sync(() => taken.add(address, -n))
       )
   }
 }

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type { StoreError, Unauthorized } from "../../EventStreamError.js"
 import type { Identity, Service as Access } from "../../services/Access.js"
+import { Counts } from "../network/counts.js"
 import * as Limits from "../network/limits.js"
 import { type Refusal, refusal } from "./answer.js"
 import type { Message } from "./coder.js"
@@ -28,7 +29,7 @@ export interface Callers {
 }
 
 export const make = ({ authenticate }: Access): Callers => {
-  const waiting = new Map<string, number>()
+  const waiting = new Counts()
   const asked = new Map<string, Deferred.Deferred<Identity, Unauthorized | StoreError>>()
 
   /** Many messages with the same password, as a client sends them when it starts, are checked once. */
@@ -46,8 +47,7 @@ export const make = ({ authenticate }: Access): Callers => {
     return Effect.suspend((): Effect.Effect<Identity, Unauthorized | StoreError | Refusal> => {
       const others = asked.get(key)
       if (others !== undefined) return Deferred.await(others)
-      const n = waiting.get(address) ?? 0
-      if (n >= mostWaiting) {
+      if (waiting.of(address) >= mostWaiting) {
         return Effect.zipRight(
           Limits.refused("ftn18", "credentials"),
           Effect.fail(refusal("DefenseRejected", "Too many credentials to check at a time"))
@@ -55,14 +55,12 @@ export const make = ({ authenticate }: Access): Callers => {
       }
       return Effect.flatMap(Deferred.make<Identity, Unauthorized | StoreError>(), (answer) => {
         asked.set(key, answer)
-        waiting.set(address, n + 1)
+        waiting.add(address, 1)
         // whoever asked first may go: the others still want to know
         const once = Effect.onExit(check, (exit) =>
           Effect.suspend(() => {
             asked.delete(key)
-            const left = waiting.get(address)! - 1
-            if (left === 0) waiting.delete(address)
-            else waiting.set(address, left)
+            waiting.add(address, -1)
             return Deferred.done(answer, exit)
           }))
         return Effect.zipRight(Effect.forkDaemon(once), Deferred.await(answer))

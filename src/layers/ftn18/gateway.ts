@@ -83,8 +83,7 @@ export const serve = (
     const pushLimit = yield* within("pushLimit", options.pushLimit ?? defaults.pushLimit, 1, 1000)
     const { addressConnections = defaults.addressConnections, ...limits } = options.limits ?? {}
     const most = yield* fromOne("limits.addressConnections", addressConnections)
-    const given = Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined))
-    const quota = Network.make("ftn18", { ...defaults.limits, ...given })
+    const quota = Network.make("ftn18", limits, defaults.limits)
     const connections = Addresses.make("addressConnections", most)
     const path = (options.path ?? defaults.path).replace(/\/+$/, "")
     const secureChannel = options.secureChannel ?? "tls"

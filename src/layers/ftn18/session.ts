@@ -6,6 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import type { RawData, WebSocket } from "ws"
+import { LimitExceeded } from "../../EventStreamError.js"
 import type * as EventStream from "../EventStream.js"
 import * as Limits from "../network/limits.js"
 import { type Coder, coderOf, type Decoded, json, type Message } from "./coder.js"
@@ -126,8 +127,8 @@ export const serve = (
         return Deferred.succeed(call, message)
       }
       if (running >= requests) {
-        const text = `Too much at a time: requests is at most ${requests}`
-        return Effect.zipRight(ignore("requests"), send(coder.encode({ e: "DefenseRejected", edesc: text, rid })))
+        const { message } = new LimitExceeded({ limit: "requests", most: requests })
+        return Effect.zipRight(ignore("requests"), send(coder.encode({ e: "DefenseRejected", edesc: message, rid })))
       }
       useless = 0
       running++

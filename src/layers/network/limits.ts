@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Scope from "effect/Scope"
 import { LimitExceeded } from "../../EventStreamError.js"
+import { Counts } from "./counts.js"
 
 /**
  * @since 0.1.0
@@ -73,24 +74,16 @@ export interface Quota {
   readonly connect: Effect.Effect<Connection, LimitExceeded, Scope.Scope>
 }
 
-type Counts = Map<string, number>
-
-const add = (counts: Counts, user: string, n: 1 | -1) => {
-  const count = (counts.get(user) ?? 0) + n
-  if (count === 0) counts.delete(user)
-  else counts.set(user, count)
-}
-
-export const make = (transport: string, limits: Limits = {}): Quota => {
+/** `usual`: what a transport has by default instead. */
+export const make = (transport: string, limits: Limits = {}, usual: Partial<Settings> = {}): Quota => {
   const given = Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined))
-  const settings: Settings = { ...defaults, ...given }
-  const users = { connections: new Map() as Counts, requests: new Map() as Counts, subscriptions: new Map() as Counts }
+  const settings: Settings = { ...defaults, ...usual, ...given }
+  const users = { connections: new Counts(), requests: new Counts(), subscriptions: new Counts() }
   let connections = 0
   const gauge = Metric.tagged(open, "transport", transport)
 
   const over = (limit: Kind) =>
     Effect.zipRight(refused(transport, limit), Effect.fail(new LimitExceeded({ limit, most: settings[limit] })))
-  const full = (counts: Counts, user: string, most: number) => (counts.get(user) ?? 0) >= most
 
   const connect: Quota["connect"] = Effect.gen(function*() {
     const own = { requests: 0, subscriptions: 0 }
@@ -101,7 +94,7 @@ export const make = (transport: string, limits: Limits = {}): Quota => {
       ),
       () =>
         Effect.suspend(() => {
-          for (const user of known) add(users.connections, user, -1)
+          for (const user of known) users.connections.add(user, -1)
           known.clear()
           return Metric.set(gauge, --connections)
         })
@@ -110,9 +103,9 @@ export const make = (transport: string, limits: Limits = {}): Quota => {
     const introduce = (user: string) =>
       Effect.suspend(() => {
         if (known.has(user)) return Effect.void
-        if (full(users.connections, user, settings.userConnections)) return over("userConnections")
+        if (users.connections.of(user) >= settings.userConnections) return over("userConnections")
         known.add(user)
-        add(users.connections, user, 1)
+        users.connections.add(user, 1)
         return Effect.void
       })
     const place = (what: "requests" | "subscriptions", user: string) =>
@@ -120,15 +113,15 @@ export const make = (transport: string, limits: Limits = {}): Quota => {
         Effect.suspend(() => {
           if (own[what] >= settings[what]) return over(what)
           const ofUser = what === "requests" ? "userRequests" : "userSubscriptions"
-          if (full(users[what], user, settings[ofUser])) return over(ofUser)
+          if (users[what].of(user) >= settings[ofUser]) return over(ofUser)
           own[what]++
-          add(users[what], user, 1)
+          users[what].add(user, 1)
           return Effect.void
         }),
         () =>
           Effect.sync(() => {
             own[what]--
-            add(users[what], user, -1)
+            users[what].add(user, -1)
           })
       )
     return {

@@ -41,7 +41,7 @@ const make = (options: Options) =>
   Effect.gen(function*() {
     const stream = yield* EventStream
     const access = yield* Access
-    const quota = Limits.make("rpc", { idle: "10 seconds", ...options.limits })
+    const quota = Limits.make("rpc", options.limits, { idle: "10 seconds" })
     const subscriptions = Subscriptions.make(stream.core)
     const serve = (
       { connectionOf, protocol }: {
