@@ -1,6 +1,6 @@
 /**
  * Who may do what with a stream that is served over the network (DESIGN 6): the port between the servers and whatever an
- * application knows of its users. `Accounts.layer` of `effect-eventstream/access` is a ready-made one.
+ * application knows of its users. `accounts` of `effect-eventstream/access` is a ready-made one.
  *
  * @since 0.1.0
  */

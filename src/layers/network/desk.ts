@@ -1,24 +1,15 @@
 /**
  * What one user may do with a stream, whatever it comes over: its rights are checked, its consumers are its own, and it
- * learns nothing of others'. All servers answer through it.
+ * learns nothing of others'. All servers ask it first; who receives is then served by `core.open`.
  */
 import * as Effect from "effect/Effect"
-import * as Stream from "effect/Stream"
 import type { NewEvent, Unknown } from "../../Event.js"
 import type { EventId } from "../../EventId.js"
 import { Forbidden } from "../../EventStreamError.js"
 import * as Consumer from "../../Consumer.js"
 import type { Identity } from "../../services/Access.js"
 import type { Service as Generator } from "../../services/Generator.js"
-import type { Batch, Delivery, From, PollError, PollOptions, Service as Poller } from "../../services/Poller.js"
-import type {
-  AckError,
-  Gap,
-  LiveOptions,
-  Service as Pusher,
-  SubscribeError,
-  SubscribeOptions
-} from "../../services/Pusher.js"
+import type { Batch, From, PollError, PollOptions, Service as Poller } from "../../services/Poller.js"
 import type * as EventStream from "../EventStream.js"
 
 type Types = ReadonlyArray<string> | undefined
@@ -42,20 +33,12 @@ export interface Desk {
     component: string,
     options: Omit<PollOptions<any, never>, "want" | "catalog"> & { readonly want?: Types }
   ) => Effect.Effect<Batch<Unknown>, Forbidden | PollError>
-  readonly subscribe: (
-    component: string,
-    options: Omit<SubscribeOptions<any, never>, "want" | "catalog"> & { readonly want?: Types }
-  ) => Stream.Stream<Delivery<Unknown, AckError>, Forbidden | SubscribeError>
-  readonly live: (
-    want: Types,
-    options?: Omit<LiveOptions<never>, "catalog">
-  ) => Stream.Stream<Unknown | Gap, Forbidden | Stream.Stream.Error<ReturnType<Pusher["live"]>>>
   /** Whether the caller has the right to something. */
   readonly may: (right: "poll" | "push", component: string) => Effect.Effect<void, Forbidden>
   readonly administer: Effect.Effect<void, Forbidden>
 }
 
-export const make = ({ generator, poller, pusher }: EventStream.Service, identity: Identity): Desk => {
+export const make = ({ generator, poller }: EventStream.Service, identity: Identity): Desk => {
   const { rights, user } = identity
   const forbidden = (needs: string) => Effect.fail(new Forbidden({ user, needs }))
   const consumer = (component: string) => ({ user, component })
@@ -83,9 +66,6 @@ export const make = ({ generator, poller, pusher }: EventStream.Service, identit
       Effect.zipRight(registers(component), poller.register(consumer(component), options)),
     unregister: (component) => Effect.zipRight(registers(component), poller.unregister(consumer(component))),
     poll: (component, options) => Effect.zipRight(may("poll", component), poller.poll(consumer(component), options)),
-    subscribe: (component, options) =>
-      Stream.unwrap(Effect.as(may("push", component), pusher.subscribe(consumer(component), options))),
-    live: (want, options) => Stream.unwrap(Effect.as(may("push", Consumer.live), pusher.live(want, options))),
     may,
     administer: rights.administer === true ? Effect.void : forbidden("administer")
   }
