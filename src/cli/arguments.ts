@@ -7,6 +7,7 @@ import * as Options from "@effect/cli/Options"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Consumer } from "../Consumer.js"
+import * as Said from "../internal/said.js"
 import type { From } from "../services/Poller.js"
 import { Usage } from "./CliError.js"
 
@@ -41,28 +42,21 @@ export const consumerOf = (text: string): Consumer => {
   return colon < 0 ? text : { user: text.slice(0, colon), component: text.slice(colon + 1) }
 }
 
-export const listOf = (text: string | undefined): ReadonlyArray<string> | undefined =>
-  text?.split(",").map((one) => one.trim()).filter((one) => one !== "")
-
 export const timeOf = (option: string, text: string): Effect.Effect<Date, Usage> => {
-  const time = new Date(text)
-  return /^\d{4}-\d\d-\d\d/.test(text) && Number.isFinite(time.getTime())
+  const time = Said.timeOf(text)
+  return time !== undefined
     ? Effect.succeed(time)
     : Effect.fail(new Usage({ message: `${option} must be a time like 2026-01-31T12:00:00Z, not ${text}` }))
 }
 
-export const fromOf = (option: string, text: string): Effect.Effect<From, Usage> =>
-  text === "beginning" || text === "end"
-    ? Effect.succeed(text)
-    : /^\d+$/.test(text)
-    ? Effect.succeed({ after: text })
-    : Effect.map(
-      Effect.mapError(
-        timeOf(option, text),
-        () => new Usage({ message: `${option} must be beginning, end, an event id or a time in ISO form, not ${text}` })
-      ),
-      (time) => ({ time })
+export const fromOf = (option: string, text: string): Effect.Effect<From, Usage> => {
+  const from = Said.fromOf(text)
+  return from !== undefined
+    ? Effect.succeed(from)
+    : Effect.fail(
+      new Usage({ message: `${option} must be beginning, end, an event id or a time in ISO form, not ${text}` })
     )
+}
 
 /** Options that take no value. */
 const flags = new Set([

@@ -10,6 +10,17 @@ export const eventJson = ({ data, id, key, meta, ts, type, uid }: StoredEvent): 
   (meta === null ? "" : `,"meta":${jsonOf(meta)}`) +
   `,"ts":"${new Date(ts).toISOString()}","data":${jsonOf(data)}}`
 
+/** A batch, as its `toJSON` has it. */
+export const batchJson = (
+  { events, generation, upTo }: {
+    readonly events: ReadonlyArray<{ readonly row: StoredEvent }>
+    readonly generation: number
+    readonly upTo: bigint | undefined
+  }
+): string =>
+  `{"events":[${events.map(({ row }) => eventJson(row)).join(",")}],` +
+  `"upTo":${upTo === undefined ? "null" : `"${upTo}"`},"generation":${generation}}`
+
 /**
  * The text as it is. Writers in other languages may have put line breaks between its tokens, which become spaces; what is
  * no JSON at all becomes a string of it.

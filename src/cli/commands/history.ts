@@ -3,9 +3,10 @@ import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as HistoryService from "../../services/History.js"
-import { common, listOf, optional, timeOf, want } from "../arguments.js"
+import { common, optional, timeOf, want } from "../arguments.js"
 import * as Database from "../database.js"
 import * as Output from "../output.js"
+import { listOf } from "../../internal/said.js"
 
 const time = (option: string, text: string | undefined) =>
   text === undefined ? Effect.succeed(undefined) : timeOf(option, text)

@@ -1,10 +1,11 @@
 import * as Command from "@effect/cli/Command"
-import { common, consumer, listOf, optional, optionalInteger, want } from "../arguments.js"
+import { common, consumer, optional, optionalInteger, want } from "../arguments.js"
 import * as Effect from "effect/Effect"
 import * as Database from "../database.js"
 import * as Output from "../output.js"
-import { eventJson } from "../../internal/eventJson.js"
+import { batchJson } from "../../internal/eventJson.js"
 import { eventLine } from "./eventLine.js"
+import { listOf } from "../../internal/said.js"
 
 export const poll = Command.make("poll", {
   ...common,
@@ -20,14 +21,11 @@ export const poll = Command.make("poll", {
         limit: options.limit,
         want: listOf(options.want)
       }),
-      ({ events, generation, upTo }) =>
+      (batch) =>
         options.json
-          ? Output.line(
-            `{"events":[${events.map(({ row }) => eventJson(row)).join(",")}],` +
-              `"upTo":${upTo === undefined ? "null" : `"${upTo}"`},"generation":${generation}}`
-          )
-          : events.length === 0
+          ? Output.line(batchJson(batch))
+          : batch.events.length === 0
           ? Effect.void
-          : Output.line(events.map((event) => eventLine(event as any)).join("\n"))
+          : Output.line(batch.events.map((event) => eventLine(event as any)).join("\n"))
     )
   )).pipe(Command.withDescription("The next events of a consumer (LIVE: of nobody); acknowledges with --last-id only"))

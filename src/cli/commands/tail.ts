@@ -3,10 +3,11 @@ import * as Stream from "effect/Stream"
 import type { Unknown } from "../../Event.js"
 import { eventJson } from "../../internal/eventJson.js"
 import type { Gap } from "../../services/Pusher.js"
-import { common, listOf, want } from "../arguments.js"
+import { common, want } from "../arguments.js"
 import * as Database from "../database.js"
 import * as Output from "../output.js"
 import { eventLine } from "./eventLine.js"
+import { listOf } from "../../internal/said.js"
 
 export const tail = Command.make("tail", { ...common, want }, (options) =>
   Database.withServices(

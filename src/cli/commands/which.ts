@@ -1,7 +1,8 @@
 /** Which events, by `--key` or `--id`. */
 import * as Effect from "effect/Effect"
 import { Usage } from "../CliError.js"
-import { listOf, optional } from "../arguments.js"
+import { optional } from "../arguments.js"
+import { listOf } from "../../internal/said.js"
 
 export const which = {
   key: optional("key", "Those of this event key"),

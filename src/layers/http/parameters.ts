@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { InvalidOption } from "../../EventStreamError.js"
+import * as Said from "../../internal/said.js"
 import type { From } from "../../services/Poller.js"
 import type * as CloudEvent from "./cloudEvent.js"
 
@@ -29,17 +30,12 @@ export const json = <A, I>(schema: Schema.Schema<A, I>) => {
   return (text: string) => named(decode(text))
 }
 
-export const listOf = (text: string | undefined): ReadonlyArray<string> | undefined =>
-  text?.split(",").map((one) => one.trim()).filter((one) => one !== "")
-
 export const integerOf = (text: string | undefined): number | undefined => text === undefined ? undefined : Number(text)
 
 export const fromOf = (option: string, text: string): Effect.Effect<From, InvalidOption> => {
-  if (text === "beginning" || text === "end") return Effect.succeed(text)
-  if (/^\d+$/.test(text)) return Effect.succeed({ after: text })
-  const time = new Date(text)
-  return /^\d{4}-\d\d-\d\d/.test(text) && Number.isFinite(time.getTime())
-    ? Effect.succeed({ time })
+  const from = Said.fromOf(text)
+  return from !== undefined
+    ? Effect.succeed(from)
     : Effect.fail(
       new InvalidOption({
         option,

@@ -6,8 +6,10 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Consumer from "../../Consumer.js"
 import { InvalidOption } from "../../EventStreamError.js"
-import { eventJson } from "../../internal/eventJson.js"
+import { batchJson, eventJson } from "../../internal/eventJson.js"
+import { listOf } from "../../internal/said.js"
 import type { Service as Access } from "../../services/Access.js"
 import type * as EventStream from "../EventStream.js"
 import * as Desk from "../network/desk.js"
@@ -90,7 +92,7 @@ export const make = (
       const params = yield* Parameters.query(streamParams)
       const { consumer } = params
       const lastEventId = request.headers["last-event-id"] || params.lastEventId
-      const want = Parameters.listOf(params.want)
+      const want = listOf(params.want)
       for (
         const name of consumer === undefined
           ? ["register", "ack", "busy", "receiver", "limit", "inFlight"] as const
@@ -153,13 +155,14 @@ export const make = (
 
   const poll = asked(({ desk, request }) =>
     Effect.gen(function*() {
-      const { consumer = "LIVE", format, ...params } = yield* Parameters.query(pollParams)
-      const { events, generation, upTo } = yield* desk.poll(consumer, {
+      const { consumer = Consumer.live, format, ...params } = yield* Parameters.query(pollParams)
+      const batch = yield* desk.poll(consumer, {
         lastId: params.lastId,
-        want: Parameters.listOf(params.want),
+        want: listOf(params.want),
         limit: Parameters.integerOf(params.limit),
         generation: Parameters.integerOf(params.generation)
       })
+      const { events, generation, upTo } = batch
       const headers = {
         ...(upTo === undefined ? {} : { "evt-up-to": `${upTo}` }),
         "evt-generation": `${generation}`
@@ -170,11 +173,7 @@ export const make = (
           headers: { ...Problem.headers, ...headers }
         })
       }
-      return json(
-        `{"events":[${events.map(({ row }) => eventJson(row)).join(",")}],` +
-          `"upTo":${upTo === undefined ? "null" : `"${upTo}"`},"generation":${generation}}`,
-        headers
-      )
+      return json(batchJson(batch), headers)
     })
   )
 

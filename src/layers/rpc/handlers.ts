@@ -4,6 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Mailbox from "effect/Mailbox"
 import type * as Duration from "effect/Duration"
+import * as Consumer from "../../Consumer.js"
 import { ConsumerExclusive, Forbidden } from "../../EventStreamError.js"
 import * as ArchiverService from "../../services/Archiver.js"
 import type { Desk } from "../network/desk.js"
@@ -150,7 +151,7 @@ export const make = (stream: EventStream.Service, subscriptions: Subscriptions.S
     Live: ({ after, buffer, want }) =>
       withDesk((desk) =>
         Effect.gen(function*() {
-          yield* desk.may("push", "LIVE")
+          yield* desk.may("push", Consumer.live)
           const selection = yield* select(want, undefined)
           yield* fromOne("buffer", buffer)
           const frames = yield* Mailbox.make<Wire.LiveFrame, any>(1)
