@@ -14,15 +14,7 @@ import { sharedDecoder, type StoredEvent } from "../Event.js"
 import { ConsumerBusy, ConsumerFenced, InvalidOption, NotRegistered, type StoreError } from "../EventStreamError.js"
 import * as Metrics from "../internal/metrics.js"
 import { keyHash } from "../internal/keyHash.js"
-import type {
-  Claim,
-  DeadLetter,
-  Letter,
-  Look,
-  Part,
-  Service as EventStore,
-  Settled
-} from "../services/EventStore.js"
+import type { Claim, DeadLetter, Letter, Look, Part, Service as EventStore, Settled } from "../services/EventStore.js"
 import type { Service as Poller } from "../services/Poller.js"
 import { type AckError, Gap, type Service, type SubscribeError, type SubscribeOptions } from "../services/Pusher.js"
 import * as Idle from "../streams/Idle.js"

@@ -6,16 +6,10 @@ import * as Stream from "effect/Stream"
 import * as EventId from "../../../EventId.js"
 import type { Delivery, PollError, Service } from "../../../services/Poller.js"
 import * as Idle from "../../../streams/Idle.js"
-import { type Page, reconnecting, select, toBatch, toId, within } from "../../reader.js"
-import type * as Wire from "../wire.js"
+import { reconnecting, select, toBatch, toId, within } from "../../reader.js"
 import type { Calls } from "./calls.js"
 import { fromOf, registeredWho, whoOf } from "./names.js"
-
-const pageOf = ({ generation, rows, upTo }: typeof Wire.Page.Type): Page => ({
-  look: { generation, head: upTo, cursor: undefined, bound: undefined, paused: false, exclusive: false },
-  rows,
-  upTo
-})
+import { pageOf } from "./pages.js"
 
 const limitOf = (limit: number | undefined) => limit === undefined ? Effect.void : within("limit", limit, 1, 1000)
 

@@ -22,6 +22,7 @@ import type { Frame } from "../wire.js"
 import type { Answered, Calls } from "./calls.js"
 import { lettersOf } from "./letters.js"
 import { fromOf, registeredWho } from "./names.js"
+import { pageOf } from "./pages.js"
 
 /** Batches on their way, beside those that may be unacknowledged: one is read ahead. */
 const ahead = 1
@@ -70,10 +71,8 @@ export const make = ({ call, client, flow, settings }: Calls, shutdown: Shutdown
     const arrived = (frame: Frame): Effect.Effect<void, ConsumerFenced> =>
       Effect.suspend(() => {
         if (frame._tag === "Page") {
-          const { generation, rows, upTo } = frame
-          session!.received = upTo
-          const look = { generation, head: upTo, cursor: undefined, bound: undefined, paused: false, exclusive: false }
-          return Effect.asVoid(Queue.offer(pages, { look, rows, upTo }))
+          session!.received = frame.upTo
+          return Effect.asVoid(Queue.offer(pages, pageOf(frame)))
         }
         const { continued, cursor, epoch, ident } = frame
         if (session !== undefined && !continued) return Effect.fail(fenced())
