@@ -103,7 +103,7 @@ export const run = <R>(
     const send = Effect.suspend(() => {
       const moves = [...passed.values()]
       // the consumer's cursor follows the smallest of the last look
-      const behind = last !== undefined && last.partitions.some(({ cursor }) => cursor > last!.cursor) &&
+      const behind = last !== undefined && last.partitions.length > 0 &&
         last.partitions.every(({ cursor }) => cursor > last!.cursor)
       return Effect.tap(
         store.group({ ident, epoch: behind ? last!.epoch : undefined, passed: moves }),
