@@ -6,6 +6,7 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import { pathToFileURL } from "node:url"
 import { describe, expect, it } from "vitest"
+import { makeCertificate } from "./support/certificate.js"
 import { backends, createDatabase } from "./support/backends.js"
 
 const root = Path.resolve(import.meta.dirname, "..")
@@ -159,9 +160,12 @@ describe("Examples", () => {
     ["standby", [/the active one was killed/, /200 of 200 events are handled/]]
   ])("%s", async (name, expected) => {
     const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "evt-example-"))
+    const { cert, key } = makeCertificate()
+    Fs.writeFileSync(Path.join(folder, "cert.pem"), cert)
+    Fs.writeFileSync(Path.join(folder, "key.pem"), key)
     const { code, output } = await run(`examples/${name}.ts`, folder, {
-      TLS_CERT: Path.join(root, "test/support/tls/cert.pem"),
-      TLS_KEY: Path.join(root, "test/support/tls/key.pem")
+      TLS_CERT: Path.join(folder, "cert.pem"),
+      TLS_KEY: Path.join(folder, "key.pem")
     })
     for (const pattern of expected) expect(output).toMatch(pattern)
     expect(output).not.toMatch(/order of 0/)
