@@ -36,6 +36,7 @@ import * as Discarder from "./Discarder.js"
 import * as Generator from "./Generator.js"
 import * as Health from "./Health.js"
 import * as History from "./History.js"
+import type { OpenLive } from "./live.js"
 import * as Poller from "./Poller.js"
 import * as Pusher from "./Pusher.js"
 import * as Reader from "./reader.js"
@@ -139,7 +140,7 @@ export interface Core {
   readonly store: EventStore
   readonly reader: Reader.Reader
   readonly open: Pusher.Open
-  readonly openLive: Pusher.OpenLive
+  readonly openLive: OpenLive
   readonly source: Source
   readonly historyStore: HistoryStore | undefined
   readonly maxDataBytes: number

@@ -1,13 +1,11 @@
 /**
  * The Pusher on an event store: one tail and one renewing fiber for all subscribers of the layer.
  */
-import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
 import { randomUUID } from "node:crypto"
 import type { Consumer } from "../Consumer.js"
 import { sharedDecoder, type StoredEvent } from "../Event.js"
@@ -16,14 +14,13 @@ import * as Metrics from "../internal/metrics.js"
 import { keyHash } from "../internal/keyHash.js"
 import type { Claim, DeadLetter, Letter, Look, Part, Service as EventStore, Settled } from "../services/EventStore.js"
 import type { Service as Poller } from "../services/Poller.js"
-import { type AckError, Gap, type Service, type SubscribeError, type SubscribeOptions } from "../services/Pusher.js"
+import type { AckError, Service, SubscribeError, SubscribeOptions } from "../services/Pusher.js"
 import * as Idle from "../streams/Idle.js"
 import * as Leases from "../streams/Leases.js"
 import type { Shutdown } from "../streams/Shutdown.js"
 import * as Tail from "../streams/Tail.js"
 import {
   filterOf,
-  fromOne,
   horizon,
   identOf,
   isOf,
@@ -32,10 +29,9 @@ import {
   type Reader,
   reconnecting,
   select,
-  type Selection,
-  toBatch,
-  toId
+  toBatch
 } from "./reader.js"
+import * as Live from "./live.js"
 import * as Runner from "./runner.js"
 import { subscribing } from "./subscribing.js"
 import { partitionIdent } from "./sql/place.js"
@@ -45,7 +41,6 @@ import type { Looks } from "./Sequencer.js"
 /** How long a receiver that vanished keeps its consumer. */
 export const defaultTtl = Duration.seconds(15)
 
-const tailPage = 1000
 const keptRows = 20_000
 const keptBytes = 16 * 1024 * 1024
 
@@ -91,26 +86,6 @@ export interface Receiver {
   /** Where it goes on, by what it has in hand: not before the cursor. */
   readonly startAt: (claim: { readonly epoch: bigint; readonly cursor: bigint }) => bigint
 }
-
-/** Events from now on, or from an id on as far as they are in memory, for as long as the scope. */
-export type OpenLive = (options: {
-  readonly selection: Selection
-  readonly buffer: number
-  readonly reconnect: SubscribeOptions<any, any>["reconnect"]
-  readonly after: bigint | undefined
-}) => Effect.Effect<
-  {
-    /** The end of the log now. */
-    readonly start: bigint
-    /** What comes next; `missed` events up to `upTo` are left out. */
-    readonly next: Effect.Effect<
-      { readonly missed: number; readonly rows: ReadonlyArray<StoredEvent>; readonly upTo: bigint },
-      StoreError
-    >
-  },
-  StoreError,
-  Scope.Scope
->
 
 /** What a run stands on. */
 export interface Ports {
@@ -169,7 +144,11 @@ export const make = (
   reader: Reader,
   poller: Poller,
   options: Options
-): Effect.Effect<{ readonly service: Service; readonly open: Open; readonly openLive: OpenLive }, never, Scope.Scope> =>
+): Effect.Effect<
+  { readonly service: Service; readonly open: Open; readonly openLive: Live.OpenLive },
+  never,
+  Scope.Scope
+> =>
   Effect.gen(function*() {
     const leases: Ports["leases"] = yield* Leases.make({
       ttl: options.ttl,
@@ -183,7 +162,7 @@ export const make = (
       idle.hint()
     })
     const page = (after: bigint) =>
-      store.page({ after, upTo: undefined, types: undefined, limit: Math.min(tailPage, reader.mostRows) })
+      store.page({ after, upTo: undefined, types: undefined, limit: Math.min(Live.tailPage, reader.mostRows) })
     /**
      * The last id, everything sequenced that was committed before. One probe serves the sequencer and the tail: what a
      * background sequencer has seen since the tail asked last is not asked again. One that fails, hangs or sleeps longer
@@ -280,7 +259,7 @@ export const make = (
         }
         const next: Effect.Effect<Page, SubscribeError> = Effect.gen(function*() {
           while (true) {
-            const rows = yield* member.next(position, partition === undefined ? limit : tailPage)
+            const rows = yield* member.next(position, partition === undefined ? limit : Live.tailPage)
             const page = rows === undefined ? yield* ownPage : tailed(rows)
             if (page.upTo <= position) continue
             position = page.upTo
@@ -345,51 +324,12 @@ export const make = (
         }
       })
 
-    const openLive: OpenLive = ({ after, buffer, reconnect, selection }) =>
-      Effect.gen(function*() {
-        const filter = filterOf(selection)
-        const retry = reconnecting(reconnect)
-        const end = retry(
-          store.sequenced
-            ? reader.sequence()
-            : Effect.map(store.look({ ident: undefined, after: 0n, window: 0 }), ({ head }) => head)
-        )
-        let position = yield* end
-        const start = position
-        if (after !== undefined && after < position) position = after
-        const member = yield* tail.join
-        const next = Effect.gen(function*() {
-          const { from, to } = tail.kept()
-          const oldest = position < from ? from : position
-          const start = to - oldest > BigInt(buffer) ? to - BigInt(buffer) : oldest
-          if (start > position) {
-            const missed = Number(start - position)
-            position = start
-            return { missed, rows: [], upTo: position }
-          }
-          const rows = yield* member.next(position, tailPage)
-          if (rows === undefined) return { missed: 0, rows: [], upTo: position }
-          position = rows[rows.length - 1]!.id
-          return { missed: 0, rows: filter(rows), upTo: position }
-        })
-        return { start, next: retry(next) }
-      })
-
-    const live: Service["live"] = (want, options) =>
-      Stream.unwrapScoped(store.outside(
-        "live",
-        Effect.gen(function*() {
-          const selection = yield* select(want, options?.catalog, sharedDecoder)
-          const buffer = yield* fromOne("buffer", options?.buffer ?? 10_000)
-          const { next } = yield* openLive({ selection, buffer, reconnect: options?.reconnect, after: undefined })
-          return Stream.repeatEffectChunk(Effect.map(next, ({ missed, rows, upTo }) =>
-            missed > 0
-              ? Chunk.of(new Gap({ missed, upTo: toId(upTo)! }))
-              : Chunk.unsafeFromArray(rows.map(selection.decode))))
-        })
-      ))
-
+    const openLive = Live.opening(store, reader, tail)
     const ports: Ports = { store, open, register: poller.register, leases, shutdown, ttl: Duration.toMillis(ttl) }
     const run: Service["run"] = (consumer, handler, options) => Runner.run(ports, consumer, handler, options)
-    return { service: { subscribe: subscribing(open, store.outside), live, run }, open, openLive }
+    return {
+      service: { subscribe: subscribing(open, store.outside), live: Live.live(store, openLive), run },
+      open,
+      openLive
+    }
   })
