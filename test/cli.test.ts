@@ -2,18 +2,15 @@
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as ChildProcess from "node:child_process"
-import { createRequire } from "node:module"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
-import { pathToFileURL } from "node:url"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { EventType, Generator } from "../src/index.js"
 import { createDatabase, servers, type TestDatabase } from "./support/backends.js"
+import { built } from "./support/built.js"
 
-const root = Path.resolve(import.meta.dirname, "..")
-const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href
-const main = Path.join(root, "src/cli/main.ts")
+const main = built("src/cli/main.ts")
 
 interface Answer {
   readonly code: number | null
@@ -23,7 +20,7 @@ interface Answer {
 
 const environment = (env: Record<string, string>) => {
   const { COLUMNS: _c, DATABASE_URL: _d, EVT_HISTORY_URL: _h, NO_COLOR: _n, ...rest } = process.env
-  return { ...rest, TSX_TSCONFIG_PATH: Path.join(root, "tsconfig.json"), ...env }
+  return { ...rest, ...env }
 }
 
 const collect = (child: ChildProcess.ChildProcess) =>
@@ -36,7 +33,7 @@ const collect = (child: ChildProcess.ChildProcess) =>
   })
 
 const start = (env: Record<string, string>, args: ReadonlyArray<string>) =>
-  ChildProcess.spawn(process.execPath, ["--import", tsx, main, ...args], { env: environment(env) })
+  ChildProcess.spawn(process.execPath, [main, ...args], { env: environment(env) })
 
 const command = (env: () => Record<string, string>) => {
   const evt = (...args: ReadonlyArray<string>) => collect(start(env(), args))
@@ -179,9 +176,9 @@ describe("evt", () => {
   it("ends quietly when nobody reads any more", async () => {
     for (let i = 0; i < 3; i++) await emit(1000)
     expect((await json("archive", "--once")).archived).toBe(3000)
-    const script = `"$0" --import "$1" "$2" history export | head -n 1; echo "code \${PIPESTATUS[0]}"`
+    const script = `"$0" "$1" history export | head -n 1; echo "code \${PIPESTATUS[0]}"`
     const { err, out } = await collect(
-      ChildProcess.spawn("bash", ["-c", script, process.execPath, tsx, main], { env: environment(env()) })
+      ChildProcess.spawn("bash", ["-c", script, process.execPath, main], { env: environment(env()) })
     )
     expect(err).toBe("")
     const [first, code] = out.trim().split("\n")

@@ -1,22 +1,19 @@
 /** `evt serve` and `evt --url`, as they are used. */
 import * as ChildProcess from "node:child_process"
-import { createRequire } from "node:module"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
-import { pathToFileURL } from "node:url"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { createDatabase, type TestDatabase } from "./support/backends.js"
+import { built } from "./support/built.js"
 import { connect } from "./support/sse.js"
 
-const root = Path.resolve(import.meta.dirname, "..")
-const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href
-const main = Path.join(root, "src/cli/main.ts")
+const main = built("src/cli/main.ts")
 
 const start = (env: Record<string, string>, args: ReadonlyArray<string>) => {
   const { DATABASE_URL: _d, EVT_HISTORY_URL: _h, ...rest } = process.env
-  const child = ChildProcess.spawn(process.execPath, ["--import", tsx, main, ...args], {
-    env: { ...rest, TSX_TSCONFIG_PATH: Path.join(root, "tsconfig.json"), ...env }
+  const child = ChildProcess.spawn(process.execPath, [main, ...args], {
+    env: { ...rest, ...env }
   })
   children.add(child)
   let out = ""

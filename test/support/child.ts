@@ -2,6 +2,7 @@
 import * as ChildProcess from "node:child_process"
 import * as Readline from "node:readline"
 import { afterEach } from "vitest"
+import { built } from "./built.js"
 
 export interface Child {
   readonly pid: number
@@ -22,7 +23,7 @@ process.on("exit", killAll)
 afterEach(killAll)
 
 export const spawnTs = (file: string, args: ReadonlyArray<string>, env: Record<string, string> = {}): Child => {
-  const child = ChildProcess.spawn(process.execPath, ["--import", "tsx", file, ...args], {
+  const child = ChildProcess.spawn(process.execPath, [built(file), ...args], {
     env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "inherit"]
   })

@@ -1,7 +1,9 @@
+import { build } from "./built.js"
 import { find, type Kind, type Server } from "./servers.js"
 
-/** One server of each kind for the whole run; test files learn their URLs from the environment. */
+/** One server of each kind and one build for the whole run; test files learn where they are from the environment. */
 export default async () => {
+  const removeBuild = build()
   const servers: Array<Server> = []
   const kinds: ReadonlyArray<Kind> = ["postgres", "mysql"]
   for (const kind of kinds) {
@@ -16,6 +18,7 @@ export default async () => {
     }
   }
   return async () => {
+    removeBuild()
     for (const server of servers) await server.stop()
   }
 }
