@@ -10,12 +10,12 @@ import { Consumers, Generator } from "../src/index.js"
 import type { Figure } from "./harness.js"
 import { Happened, services, type Subject } from "./subject.js"
 
-const memberFile = fileURLToPath(new URL("./groupMember.ts", import.meta.url))
+const memberFile = fileURLToPath(new URL("./groupMember.js", import.meta.url))
 const partitions = 16
 
 /** A member in a process of its own: how many events it has done, and its end. (The tests' children need vitest.) */
 const spawn = (args: ReadonlyArray<string>) => {
-  const child = ChildProcess.spawn(process.execPath, ["--import", "tsx", memberFile, ...args], {
+  const child = ChildProcess.spawn(process.execPath, [memberFile, ...args], {
     stdio: ["ignore", "pipe", "inherit"]
   })
   let done = 0

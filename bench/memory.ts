@@ -41,8 +41,7 @@ export const readInChild = (
     process.execPath,
     [
       "--expose-gc",
-      ...process.execArgv,
-      fileURLToPath(new URL("./run.ts", import.meta.url)),
+      fileURLToPath(new URL("./run.js", import.meta.url)),
       workload,
       "--db",
       backend,

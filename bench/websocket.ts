@@ -98,8 +98,7 @@ const thousand = async (
   const child = ChildProcess.spawn(
     process.execPath,
     [
-      ...process.execArgv,
-      fileURLToPath(new URL("./run.ts", import.meta.url)),
+      fileURLToPath(new URL("./run.js", import.meta.url)),
       `websocket-${mode}-child`,
       "--db",
       subject.backend,
