@@ -8,6 +8,10 @@ import * as Fiber from "effect/Fiber"
 /** How long an interrupted caller waits for the statement in flight. */
 export const patience = Duration.seconds(5)
 
+/** What an interrupted caller does about an answer that is on its way: waits for it, `patience` long. */
+export const settled = (answer: Effect.Effect<unknown, unknown>): Effect.Effect<void> =>
+  Effect.asVoid(Effect.timeoutOption(Effect.exit(Effect.interruptible(answer)), patience))
+
 /** Waits, when it is interrupted, until `effect` has come to its end or `patience` is over. */
 const waiting = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
@@ -18,12 +22,7 @@ const waiting = <A, E, R>(
       Effect.forkDaemon(effect),
       (fiber) =>
         restore(Fiber.join(fiber)).pipe(
-          Effect.onInterrupt(() =>
-            Effect.zipRight(
-              Effect.timeoutOption(Effect.interruptible(Fiber.await(fiber)), patience),
-              afterwards(fiber)
-            )
-          )
+          Effect.onInterrupt(() => Effect.zipRight(settled(Fiber.await(fiber)), afterwards(fiber)))
         )
     )
   )

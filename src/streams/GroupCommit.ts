@@ -10,6 +10,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
+import { settled } from "../internal/finishing.js"
 
 export interface Options<A, B, E> {
   /** Writes the items of a batch; answers in order. */
@@ -114,11 +115,7 @@ export const make = <A, B, E>(
         waiting.push(request)
         some.unsafeOpen()
         return Effect.onInterrupt(Deferred.await(request.answer), () => {
-          // the statement in flight is waited for, within a bound: the database may never answer
-          if (request.taken) {
-            const answered = Effect.exit(Effect.interruptible(Deferred.await(request.answer)))
-            return Effect.asVoid(Effect.timeoutOption(answered, "5 seconds"))
-          }
+          if (request.taken) return settled(Deferred.await(request.answer))
           waiting.splice(waiting.indexOf(request), 1)
           return Effect.void
         })

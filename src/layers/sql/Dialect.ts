@@ -32,6 +32,7 @@ import type { GroupStatements } from "./groups.js"
 import type { Names } from "./names.js"
 import type { Place } from "./place.js"
 import type { RetentionStatements } from "./retention.js"
+import type { StepsStatements } from "./steps.js"
 import type { VitalsStatements } from "./vitals.js"
 import type { Transact, Words } from "./words.js"
 
@@ -66,7 +67,8 @@ export interface Dialect
     AdministrationStatements,
     DiscardStatements,
     VitalsStatements,
-    GroupStatements
+    GroupStatements,
+    StepsStatements
 {
   readonly name: "postgres" | "mysql" | "sqlite"
   /** False where the write lock gives ids in commit order by itself. */

@@ -36,6 +36,7 @@ import { claimable, placeOf } from "./place.js"
 import { packet } from "./packet.js"
 import * as Retention from "./retention.js"
 import * as Settings from "./settings.js"
+import * as Steps from "./steps.js"
 import { type Statements, stepAlone, stepWithin } from "./step.js"
 import * as Vitals from "./vitals.js"
 import type { Transact, Words } from "./words.js"
@@ -79,6 +80,8 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): MysqlDialect =
     concat: (...texts) => `CONCAT(${texts.join(", ")})`,
     greatest: (a, b) => `GREATEST(${a}, ${b})`,
     locking: " FOR UPDATE",
+    nowait: " FOR UPDATE NOWAIT",
+    byKey: " FORCE INDEX (PRIMARY)",
     gate: [`SELECT 1 FROM ${names.gate} WHERE one = 1 FOR UPDATE`],
     head: `(SELECT h.last_id FROM ${names.head} h)`,
     leaveOut: (atLeast, jump) => [
@@ -103,6 +106,7 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): MysqlDialect =
     ...Administration.make(names, words, transact, inspect),
     ...Retention.make(names, words, inspect),
     ...Groups.make(names, words, transact, inspect),
+    ...Steps.make(names, words, transact),
     ...Discard.make(names, words, {
       counted: (deletion) => [deletion, "SELECT CAST(ROW_COUNT() AS CHAR) AS n"],
       transact

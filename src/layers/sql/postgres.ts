@@ -34,6 +34,7 @@ import { claimable, placeOf } from "./place.js"
 import { packet } from "./packet.js"
 import * as Retention from "./retention.js"
 import * as Settings from "./settings.js"
+import * as Steps from "./steps.js"
 import { type Statements, stepAlone, stepWithin } from "./step.js"
 import * as Vitals from "./vitals.js"
 import type { Transact, Words } from "./words.js"
@@ -81,6 +82,8 @@ export const make = (names: Names): PostgresDialect => {
     concat: (...texts) => texts.join(" || "),
     greatest: (a, b) => `greatest(${a}, ${b})`,
     locking: " FOR UPDATE",
+    nowait: " FOR UPDATE NOWAIT",
+    byKey: "",
     gate: [`SELECT 1 FROM ${names.gate} FOR UPDATE`],
     head: `(SELECT h.last_id FROM ${names.head} h)`,
     leaveOut: (atLeast, jump) => [
@@ -104,6 +107,7 @@ export const make = (names: Names): PostgresDialect => {
     ...Administration.make(names, words, transact, inspect),
     ...Retention.make(names, words, inspect),
     ...Groups.make(names, words, transact, inspect),
+    ...Steps.make(names, words, transact),
     ...Discard.make(names, words, {
       counted: (deletion) => [`WITH gone AS (${deletion} RETURNING 1) SELECT count(*)::text AS n FROM gone`],
       transact: (conn, texts) => packet(conn, deletingInOrder, texts)

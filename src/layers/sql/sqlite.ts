@@ -42,6 +42,7 @@ import type { Names } from "./names.js"
 import { claimable, placeOf } from "./place.js"
 import * as Retention from "./retention.js"
 import * as Settings from "./settings.js"
+import * as Steps from "./steps.js"
 import * as Vitals from "./vitals.js"
 import type { Transact, Words } from "./words.js"
 
@@ -106,6 +107,8 @@ export const make = (names: Names, busyTimeout: number): SqliteDialect => {
     concat: (...texts) => texts.join(" || "),
     greatest: (a, b) => `max(${a}, ${b})`,
     locking: "",
+    nowait: "",
+    byKey: "",
     gate: [],
     head: head,
     leaveOut: (atLeast, jump) => {
@@ -131,6 +134,7 @@ SELECT ${name}, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = $
     ...Administration.make(names, words, transact, inspect),
     ...Retention.make(names, words, inspect),
     ...Groups.make(names, words, transact, inspect),
+    ...Steps.make(names, words, transact),
     ...Discard.make(names, words, {
       counted: (deletion) => [deletion, "SELECT CAST(changes() AS TEXT) AS n"],
       transact

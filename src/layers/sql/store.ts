@@ -19,12 +19,13 @@ import {
   type UnsupportedDatabase
 } from "../../EventStreamError.js"
 import { classify, hasCode } from "../../internal/sqlError.js"
-import type { Service as EventStore, Stepped, Where } from "../../services/EventStore.js"
+import type { Service as EventStore, Step, Stepped, Where } from "../../services/EventStore.js"
+import * as Together from "../../streams/Together.js"
 import * as Append from "./append.js"
 import { detached } from "./Database.js"
 import { open, type OpenOptions } from "./open.js"
 import { partsOf } from "./place.js"
-import { idempotent } from "./retry.js"
+import { idempotent, whileBusy } from "./retry.js"
 import * as Transaction from "./transaction.js"
 
 export const storeError = (operation: string) => (cause: SqlError) =>
@@ -112,6 +113,14 @@ export const make = (
             : Effect.mapError(f(ambient.transaction[0]), storeError("step"))
       )
 
+    const stepAlone = (step: Step) => idempotent(database.reserved((conn) => dialect.step(conn, step)))
+    const stepTogether = Together.make({
+      alone: stepAlone,
+      together: (steps) => whileBusy(database.reserved((conn) => dialect.steps(conn, steps))),
+      maxItems: 100,
+      patience: "100 millis"
+    })
+
     return {
       stream,
       sequenced: dialect.sequenced,
@@ -161,7 +170,8 @@ export const make = (
             dialect.group(conn, request)
           )
         ),
-      step: (step) => run("step", database.reserved((conn) => dialect.step(conn, step))),
+      step: (step) =>
+        Effect.mapError(step.deadLetters.length === 0 ? stepTogether(step) : stepAlone(step), storeError("step")),
       stepWithin: (step) => within((conn) => dialect.stepWithin(conn, step)),
       pause: (pause) => run("pause", database.reserved((conn) => dialect.pause(conn, pause))),
       resume: (ident, actor) => run("resume", database.reserved((conn) => dialect.resume(conn, ident, actor))),

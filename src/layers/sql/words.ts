@@ -28,6 +28,10 @@ export interface Words {
   readonly least: (a: string, b: string) => string
   /** What locks the rows of a SELECT. */
   readonly locking: string
+  /** The same where somebody else has one of them: fails instead of waiting. */
+  readonly nowait: string
+  /** After a table's name: its rows are found by the primary key, and no other ones are looked at, or locked. */
+  readonly byKey: string
   /** A text as something that is equal only to itself. */
   readonly exact: (expression: string) => string
   /** Begins what an INSERT does with a row that is there already. */
