@@ -19,7 +19,7 @@ const once = (subject: Subject) => subject.run(Effect.flatMap(Discarder.Discarde
 const speed = async (subject: Subject, quick: boolean): Promise<ReadonlyArray<Figure>> => {
   const { backend, bare, run } = subject
   const rounds = quick ? 3 : 7
-  const each = quick ? 5000 : 20_000
+  const each = quick ? 5000 : 50_000
   await fill(subject, 2 * (rounds + 1) * each)
   if (backend === "postgres") await bare.query("VACUUM ANALYZE")
   await run(Effect.flatMap(Poller.Poller, (poller) => poller.register("BENCH", { from: "beginning" })))

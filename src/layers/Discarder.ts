@@ -11,7 +11,7 @@ import type * as Scope from "effect/Scope"
 import { InvalidOption, type StoreError } from "../EventStreamError.js"
 import * as Metrics from "../internal/metrics.js"
 import type { HeldBack, Options, Report, Service } from "../services/Discarder.js"
-import type { Behind, Discard, Discarded, Service as EventStore } from "../services/EventStore.js"
+import type { Behind, Discard, Remaining, Service as EventStore } from "../services/EventStore.js"
 import { toId, within } from "./reader.js"
 
 const defaultLimit = 1000
@@ -34,7 +34,9 @@ const restWhileQuiet = 1
 const shortestPause = "250 millis"
 const whileFailing = Schedule.union(Schedule.exponential(shortestPause), Schedule.spaced("1 minute"))
 
-type Settings = Omit<Discard, "after" | "evict">
+interface Settings extends Omit<Discard, "after" | "evict"> {
+  readonly staleAfter: number | undefined
+}
 
 const age = (option: string, input: Duration.DurationInput, least: number): Either.Either<number, InvalidOption> => {
   const refuse = Either.left(
@@ -82,12 +84,12 @@ const settingsOf = (given: Options, archive: Archive): Either.Either<Settings, I
       keepMillis: yield* age("retain.for", retain?.for ?? defaultKeep, 0),
       retain: retain?.for === undefined && retain?.events === undefined ? undefined : { events },
       requireArchived,
-      evictMillis: stale === "warn" ? undefined : yield* age("stale.evictAfter", stale.evictAfter, 1)
+      staleAfter: stale === "warn" ? undefined : yield* age("stale.evictAfter", stale.evictAfter, 1)
     }
   })
 
 /** What holds back the first event that is left. */
-const heldBack = (found: Discarded, settings: Settings): ReadonlyArray<HeldBack> => {
+const heldBack = (found: Remaining, settings: Settings): ReadonlyArray<HeldBack> => {
   const { first } = found
   if (first === undefined) return []
   const required = settings.requireArchived === "always" ||
@@ -105,7 +107,7 @@ const heldBack = (found: Discarded, settings: Settings): ReadonlyArray<HeldBack>
   return held
 }
 
-const seconds = (found: Discarded): number => found.first === undefined ? 0 : (found.now - found.first.ts) / 1000
+const seconds = (found: Remaining): number => found.first === undefined ? 0 : (found.now - found.first.ts) / 1000
 
 /** Deletes, batch by batch, up to the end of the log as it was at the first. */
 const discard = (store: EventStore, settings: Settings): Effect.Effect<Report, StoreError> =>
@@ -129,12 +131,16 @@ const discard = (store: EventStore, settings: Settings): Effect.Effect<Report, S
       }
       after = found.discardedTo
       end ??= found.head
-      const held = heldBack(found, settings)
-      const more = found.first !== undefined && after < end && (found.deleted >= settings.limit || held.length === 0)
-      evict = found.stale
-      if (!more && evict.length === 0) {
-        yield* Metrics.heldBack(seconds(found))
-        return { deleted, discardedTo: toId(after), left: Number(found.head - after), heldBack: held, evicted }
+      evict = []
+      // as long as batches are full nobody asks who holds the rest back
+      if (found.deleted < settings.limit || after >= end) {
+        const left = yield* store.remaining(settings.staleAfter)
+        const held = heldBack(left, settings)
+        evict = left.stale
+        if (evict.length === 0 && (left.first === undefined || after >= end || held.length > 0)) {
+          yield* Metrics.heldBack(seconds(left))
+          return { deleted, discardedTo: toId(after), left: Number(left.head - after), heldBack: held, evicted }
+        }
       }
       const quiet = head === undefined || found.head === head
       head = found.head

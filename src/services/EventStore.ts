@@ -430,8 +430,6 @@ export interface Discard {
   readonly requireArchived: "auto" | "always" | "never"
   /** Consumers to unregister if they are still as they were seen. */
   readonly evict: ReadonlyArray<Behind>
-  /** The age from which on consumers are reported as stale, milliseconds. */
-  readonly evictMillis: number | undefined
 }
 
 /**
@@ -447,14 +445,26 @@ export interface Behind {
 }
 
 /**
- * What a batch has deleted, and how things were after it, in one snapshot.
+ * What a batch has deleted.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Discarded extends Retention {
+export interface Discarded {
   readonly deleted: number
   readonly evicted: ReadonlyArray<string>
+  /** The last id given. */
+  readonly head: bigint
+  readonly discardedTo: bigint
+}
+
+/**
+ * What is left of the log, and who holds it back, in one snapshot.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Remaining extends Retention {
   /** The last id given. */
   readonly head: bigint
   readonly archiverRegistered: boolean
@@ -466,6 +476,7 @@ export interface Discarded extends Retention {
   readonly now: number
   /** All consumers at the smallest cursor. */
   readonly furthestBehind: ReadonlyArray<Behind>
+  /** Those whose cursor has stood still for the age that was asked for although an event of that age waits for them. */
   readonly stale: ReadonlyArray<Behind>
 }
 
@@ -629,6 +640,8 @@ export interface Service {
   readonly sums: (from: bigint, to: bigint) => Effect.Effect<Sums, StoreError>
   /** Deletes a batch of what may be deleted, in one transaction that nobody registers or unregisters beside. */
   readonly discard: (discard: Discard) => Effect.Effect<Discarded, StoreError>
+  /** `staleAfter`: in milliseconds; undefined where nobody is reported as stale. */
+  readonly remaining: (staleAfter: number | undefined) => Effect.Effect<Remaining, StoreError>
   /** Whether a client is one of the stream's database, so that its statements join our transactions. */
   readonly owns: (sql: SqlClient.SqlClient) => Effect.Effect<boolean, StoreError>
   /**

@@ -18,7 +18,7 @@
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
-import type { Behind, Discard, Discarded } from "../../services/EventStore.js"
+import type { Behind, Discard, Discarded, Remaining } from "../../services/EventStore.js"
 import { aboveAll, archiverEnd, discarded, leaseName } from "./Dialect.js"
 import type { Names } from "./names.js"
 import { recording } from "./recording.js"
@@ -26,15 +26,17 @@ import type { Transact, Words } from "./words.js"
 
 export interface DiscardStatements {
   readonly discard: (conn: Connection, discard: Discard) => Effect.Effect<Discarded, SqlError>
+  readonly remaining: (conn: Connection, staleAfter: number | undefined) => Effect.Effect<Remaining, SqlError>
 }
 
 export const make = (
   names: Names,
   words: Words,
-  options: {
-    /** Runs a DELETE; the last statement answers how many rows it was, as text, by the name `n`. */
-    readonly counted: (deletion: string) => ReadonlyArray<string>
+  { counted, inspect, transact }: {
+    /** Deletes; one of the statements answers how many rows that is, as text, by the name `deleted`. */
+    readonly counted: (from: string, which: string) => ReadonlyArray<string>
     readonly transact: Transact
+    readonly inspect: Transact
   }
 ): DiscardStatements => {
   const { asText, clock, gate, head, least, locking, millis, text, time } = words
@@ -71,10 +73,10 @@ export const make = (
       } ORDER BY l.id LIMIT ${discard.limit}`
     if (discard.keepMillis === 0) return `SELECT max(b.id) FROM (${batch("l.id")}) b`
     // `ts` is not monotonic in id: what comes after a young event stays, too
-    return `WITH b AS (${batch("l.id, l.ts")})
-  SELECT max(b.id) FROM b WHERE b.id < coalesce((SELECT min(y.id) FROM b y WHERE y.ts > ${
-      ago(discard.keepMillis)
-    }), ${aboveAll})`
+    return `SELECT CASE WHEN t.young IS NULL THEN t.last
+       ELSE (SELECT max(o.id) FROM ${names.log} o WHERE o.id > ${discard.after} AND o.id < t.young) END
+  FROM (SELECT max(b.id) AS last, min(CASE WHEN b.ts > ${ago(discard.keepMillis)} THEN b.id END) AS young
+          FROM (${batch("l.id, l.ts")}) b) t`
   }
 
   /** A cursor that has stood still for so long although an event of that age waits for it. */
@@ -102,9 +104,9 @@ export const make = (
   }
 
   /** One statement, so one snapshot: a row for each consumer that is furthest behind, and for each stale one. */
-  const report = (discard: Discard): string => {
+  const report = (staleAfter: number | undefined): string => {
     const first = `(SELECT min(l.id) FROM ${names.log} l WHERE l.id > ${discarded(names)})`
-    const isStale = discard.evictMillis === undefined ? "1 = 0" : stale(discard.evictMillis)
+    const isStale = staleAfter === undefined ? "1 = 0" : stale(staleAfter)
     return `SELECT ${asText(head)} AS head, ${asText("r.discarded_to")} AS discarded_to,
        ${asText("r.archived_to")} AS archived_to, ${asText("r.archive_required")} AS required,
        ${asText(`(SELECT COUNT(*) FROM ${names.consumers})`)} AS registered,
@@ -119,53 +121,58 @@ export const make = (
  ORDER BY c.ident`
   }
 
+  const toBehind = (row: any): Behind => ({
+    ident: row.ident,
+    cursor: BigInt(row.cursor_id),
+    since: Number(row.since)
+  })
+
   return {
-    discard: (conn, discard) => {
-      const evictions = discard.evict.flatMap(evict)
-      return Effect.map(
-        options.transact(conn, [
+    discard: (conn, discard) =>
+      Effect.map(
+        transact(conn, [
           ...gate,
-          ...evictions,
+          ...discard.evict.flatMap(evict),
           `UPDATE ${names.retention} SET discarded_to = ${
             words.greatest("discarded_to", `coalesce((${target(discard)}), 0)`)
           }`,
-          ...options.counted(
-            `DELETE FROM ${names.log} WHERE id > ${discard.after} AND id <= ${discarded(names)}`
-          ),
+          ...counted(names.log, `id > ${discard.after} AND id <= ${discarded(names)}`),
           `UPDATE ${names.retention} SET discarded_at = ${clock} WHERE discarded_to > ${discard.after}`,
-          report(discard)
+          `SELECT ${asText(head)} AS head, ${asText("r.discarded_to")} AS discarded_to FROM ${names.retention} r`
         ]),
         (results): Discarded => {
-          const last = results[results.length - 1]!
-          const [row] = last
-          const behind = last.filter(({ ident }) => ident !== null)
-          const toBehind = (row: any): Behind => ({
-            ident: row.ident,
-            cursor: BigInt(row.cursor_id),
-            since: Number(row.since)
-          })
-          const least = behind.reduce<bigint | undefined>(
-            (least, { cursor_id }) => least === undefined || BigInt(cursor_id) < least ? BigInt(cursor_id) : least,
-            undefined
-          )
+          const [row] = results[results.length - 1]!
           return {
-            deleted: Number(results[results.length - 3]![0].n),
+            deleted: Number(results.find((rows) => rows[0]?.deleted !== undefined)![0].deleted),
             evicted: discard.evict.filter((_, i) => results[gate.length + 1 + 5 * i]!.length > 0).map(({ ident }) =>
               ident
             ),
             head: BigInt(row.head),
-            discardedTo: BigInt(row.discarded_to),
-            archiveRequired: row.required === "1",
-            archivedTo: BigInt(row.archived_to),
-            archiverRegistered: row.archivers !== "0",
-            registered: Number(row.registered),
-            first: row.first_id === null ? undefined : { id: BigInt(row.first_id), ts: Number(row.first_ts) },
-            now: Number(row.now_ms),
-            furthestBehind: behind.filter(({ cursor_id }) => BigInt(cursor_id) === least).map(toBehind),
-            stale: behind.filter(({ stale }) => stale === "1").map(toBehind)
+            discardedTo: BigInt(row.discarded_to)
           }
         }
-      )
-    }
+      ),
+
+    remaining: (conn, staleAfter) =>
+      Effect.map(inspect(conn, [report(staleAfter)]), ([rows]): Remaining => {
+        const [row] = rows!
+        const behind = rows!.filter(({ ident }) => ident !== null)
+        const least = behind.reduce<bigint | undefined>(
+          (least, { cursor_id }) => least === undefined || BigInt(cursor_id) < least ? BigInt(cursor_id) : least,
+          undefined
+        )
+        return {
+          head: BigInt(row.head),
+          discardedTo: BigInt(row.discarded_to),
+          archiveRequired: row.required === "1",
+          archivedTo: BigInt(row.archived_to),
+          archiverRegistered: row.archivers !== "0",
+          registered: Number(row.registered),
+          first: row.first_id === null ? undefined : { id: BigInt(row.first_id), ts: Number(row.first_ts) },
+          now: Number(row.now_ms),
+          furthestBehind: behind.filter(({ cursor_id }) => BigInt(cursor_id) === least).map(toBehind),
+          stale: behind.filter(({ stale }) => stale === "1").map(toBehind)
+        }
+      })
   }
 }

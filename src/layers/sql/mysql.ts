@@ -108,8 +108,9 @@ export const make = (names: Names, flavour: "MariaDB" | "MySQL"): MysqlDialect =
     ...Groups.make(names, words, transact, inspect),
     ...Steps.make(names, words, transact),
     ...Discard.make(names, words, {
-      counted: (deletion) => [deletion, "SELECT CAST(ROW_COUNT() AS CHAR) AS n"],
-      transact
+      counted: (from, which) => [`DELETE FROM ${from} WHERE ${which}`, "SELECT CAST(ROW_COUNT() AS CHAR) AS deleted"],
+      transact,
+      inspect
     }),
     ...Vitals.make(names, words, inspect, Settings.mysql(flavour)),
     name: "mysql",

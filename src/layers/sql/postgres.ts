@@ -109,8 +109,13 @@ export const make = (names: Names): PostgresDialect => {
     ...Groups.make(names, words, transact, inspect),
     ...Steps.make(names, words, transact),
     ...Discard.make(names, words, {
-      counted: (deletion) => [`WITH gone AS (${deletion} RETURNING 1) SELECT count(*)::text AS n FROM gone`],
-      transact: (conn, texts) => packet(conn, deletingInOrder, texts)
+      // first: RETURNING would fetch each row again
+      counted: (
+        from,
+        which
+      ) => [`SELECT count(*)::text AS deleted FROM ${from} WHERE ${which}`, `DELETE FROM ${from} WHERE ${which}`],
+      transact: (conn, texts) => packet(conn, deletingInOrder, texts),
+      inspect
     }),
     ...Vitals.make(names, words, inspect, Settings.postgres(names.of("queue_raw_id_seq"), quote)),
     name: "postgres",

@@ -136,8 +136,9 @@ SELECT ${name}, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = $
     ...Groups.make(names, words, transact, inspect),
     ...Steps.make(names, words, transact),
     ...Discard.make(names, words, {
-      counted: (deletion) => [deletion, "SELECT CAST(changes() AS TEXT) AS n"],
-      transact
+      counted: (from, which) => [`DELETE FROM ${from} WHERE ${which}`, "SELECT CAST(changes() AS TEXT) AS deleted"],
+      transact,
+      inspect
     }),
     ...Vitals.make(names, words, inspect, Settings.sqlite),
     name: "sqlite",

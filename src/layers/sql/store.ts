@@ -194,6 +194,7 @@ export const make = (
       settings: run("settings", database.reserved(dialect.settings)),
       sums: (from, to) => run("sums", database.reading((conn) => dialect.sums(conn, from, to))),
       discard: (discard) => run("discard", database.reserved((conn) => dialect.discard(conn, discard))),
+      remaining: (staleAfter) => run("discard", database.reading((conn) => dialect.remaining(conn, staleAfter))),
       owns: (sql) => Effect.mapError(database.owns(sql), storeError("owns")),
       hint,
       changes: dialect.changes === undefined || options.reader === undefined
