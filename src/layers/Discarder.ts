@@ -22,13 +22,27 @@ const defaultSchedule = Schedule.spaced("10 minutes")
 const longest = Duration.days(36_500)
 
 /**
- * The rest after a batch, as a multiple of the time that the batch took, in milliseconds. Where events were written in the
- * meantime writers get four fifths of the time: on SQLite, and in a process that is short of CPU, they share it with us.
+ * The rest after a batch, in milliseconds. Where events were written in the meantime it is so long that four times as many
+ * are discarded as are written, but at least four times as long as the batch took: writers share the CPU, or the lock of the
+ * file, with us.
  */
-const restWhileWriting = 4
-const longestRest = 200
-/** While nobody seems to write: on SQLite another process still has to get in between, elsewhere nobody waits for us. */
+const ahead = 4
+const leastShare = 4
+const longestRest = 100
+const restWhileWriting = (
+  batch: { readonly took: number; readonly deleted: number; readonly written: number },
+  before: number
+) =>
+  Math.min(
+    Math.max(((before + batch.took) * batch.deleted) / (ahead * batch.written) - batch.took, leastShare * batch.took),
+    longestRest
+  )
+/**
+ * While nobody seems to write: on SQLite another process still has to get in between, now and then; elsewhere nobody waits
+ * for us.
+ */
 const restWhileQuiet = 1
+const batchesAtAStretch = 4
 
 /** The pauses of `run` while the database fails. */
 const shortestPause = "250 millis"
@@ -116,6 +130,8 @@ const discard = (store: EventStore, settings: Settings): Effect.Effect<Report, S
     let evict: ReadonlyArray<Behind> = []
     let end: bigint | undefined
     let head: bigint | undefined
+    let rest = 0
+    let batches = 0
     let deleted = 0
     const evicted: Array<string> = []
     while (true) {
@@ -142,11 +158,13 @@ const discard = (store: EventStore, settings: Settings): Effect.Effect<Report, S
           return { deleted, discardedTo: toId(after), left: Number(left.head - after), heldBack: held, evicted }
         }
       }
-      const quiet = head === undefined || found.head === head
+      const written = head === undefined ? 0 : Number(found.head - head)
       head = found.head
-      if (!quiet) yield* Effect.sleep(Math.min(Duration.toMillis(took) * restWhileWriting, longestRest))
-      else if (!store.sequenced) yield* Effect.sleep(restWhileQuiet)
-      else yield* Effect.yieldNow()
+      batches++
+      if (written > 0) {
+        rest = restWhileWriting({ took: Duration.toMillis(took), deleted: found.deleted, written }, rest)
+      } else rest = !store.sequenced && batches % batchesAtAStretch === 0 ? restWhileQuiet : 0
+      yield* rest > 0 ? Effect.sleep(rest) : Effect.yieldNow()
     }
   })
 
