@@ -1,4 +1,5 @@
 /** What may be deleted, who holds it back, and what is never deleted (invariants 6 and 7). */
+import * as SqlClient from "@effect/sql/SqlClient"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -6,6 +7,7 @@ import * as Logger from "effect/Logger"
 import * as Schedule from "effect/Schedule"
 import { expect, it } from "vitest"
 import { Generator } from "../src/index.js"
+import { servers } from "./support/backends.js"
 import { Gone, onEach, services } from "./support/stream.js"
 import { Mysql, Pg } from "./support/servers.js"
 
@@ -410,3 +412,28 @@ onEach("Discarder", ({ backend, db, prefix, run }) => {
         }
       })))
 })
+
+// the server of this dialect that counts, for each session, the rows that it looked at
+onEach("A pass of the Discarder", ({ prefix, run }) => {
+  it("looks at a batch of events at most when there is nothing more to discard", () => {
+    const p = prefix()
+    return run(
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const { discarder, generator, poller } = yield* services
+        yield* generator.addAll(Array.from({ length: 5000 }, (_, id) => Generator.event(Gone, { id })))
+        yield* poller.register("A")
+        yield* poller.poll("A", { lastId: 100 })
+        const read = Effect.map(
+          sql.unsafe<{ Value: string }>("SHOW SESSION STATUS LIKE 'Handler_read_next'"),
+          ([row]) => Number(row!.Value)
+        )
+        const before = yield* read
+        expect((yield* discarder.once({ retain: { for: 1 }, limitAtOnce: 100 })).deleted).toBe(100)
+        expect((yield* read) - before).toBeLessThan(1000)
+      }),
+      { prefix: p },
+      { maxConnections: 1 }
+    )
+  })
+}, { backends: servers.filter((backend) => backend === "mysql") })

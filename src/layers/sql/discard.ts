@@ -67,16 +67,16 @@ export const make = (
 
   /** The last id of this batch; null if there is nothing to delete. */
   const target = (discard: Discard): string => {
-    const batch = (columns: string) =>
-      `SELECT ${columns} FROM ${names.log} l WHERE l.id > ${discard.after} AND l.id <= ${
-        bound(discard)
-      } ORDER BY l.id LIMIT ${discard.limit}`
-    if (discard.keepMillis === 0) return `SELECT max(b.id) FROM (${batch("l.id")}) b`
+    // the limit before the bound: no optimizer looks further than that for events that are not there
+    const batch = `SELECT f.id, f.ts
+          FROM (SELECT l.id, l.ts FROM ${names.log} l WHERE l.id > ${discard.after} ORDER BY l.id LIMIT ${discard.limit}) f
+         WHERE f.id <= ${bound(discard)}`
+    if (discard.keepMillis === 0) return `SELECT max(b.id) FROM (${batch}) b`
     // `ts` is not monotonic in id: what comes after a young event stays, too
     return `SELECT CASE WHEN t.young IS NULL THEN t.last
        ELSE (SELECT max(o.id) FROM ${names.log} o WHERE o.id > ${discard.after} AND o.id < t.young) END
   FROM (SELECT max(b.id) AS last, min(CASE WHEN b.ts > ${ago(discard.keepMillis)} THEN b.id END) AS young
-          FROM (${batch("l.id, l.ts")}) b) t`
+          FROM (${batch}) b) t`
   }
 
   /** A cursor that has stood still for so long although an event of that age waits for it. */
