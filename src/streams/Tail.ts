@@ -41,10 +41,12 @@ interface Page<R> {
   readonly size: number
 }
 
-/** Where a subscriber is, and for how many milliseconds it may still hold up the others. */
 interface Seat {
   position: bigint
+  /** For how many milliseconds it may still hold up the others. */
   patience: number
+  /** When it asked last, by a clock in milliseconds; Infinity while it waits for rows. */
+  asked: number
 }
 
 /**
@@ -54,6 +56,9 @@ interface Seat {
  */
 const patience = 25
 const earned = 2
+
+/** Who has not asked for so many milliseconds does not keep the tail where it is from those who are further back. */
+const presence = 50
 
 export const make = <R extends { readonly id: bigint }, E>(
   options: Options<R, E>
@@ -161,15 +166,19 @@ export const make = <R extends { readonly id: bigint }, E>(
       return taken
     }
 
-    /** Whether somebody else is where rows are kept. */
+    /** Whether somebody else reads where rows are kept. */
     const isRead = (member: Seat): boolean => {
-      for (const other of members) if (other !== member && other.position >= from && other.position <= to) return true
+      const since = performance.now() - presence
+      for (const other of members) {
+        if (other !== member && other.asked >= since && other.position >= from && other.position <= to) return true
+      }
       return false
     }
 
     const next = (member: Seat, position: bigint, limit: number): ReturnType<Member<R, E>["next"]> =>
       Effect.suspend((): ReturnType<Member<R, E>["next"]> => {
         member.position = position
+        member.asked = performance.now()
         // what nobody else could take is not kept: rows that die young cost the collector least
         if (members.size === 1) { while (pages.length > 0 && pages[0]!.upTo <= position) dropOldest() }
         if (position < from || position > to) {
@@ -190,6 +199,7 @@ export const make = <R extends { readonly id: bigint }, E>(
           return Effect.succeed(taken)
         }
         member.patience = patience
+        member.asked = Infinity
         waiting++
         demand.unsafeOpen()
         return Effect.zipRight(
@@ -202,7 +212,7 @@ export const make = <R extends { readonly id: bigint }, E>(
       join: Effect.map(
         Effect.acquireRelease(
           Effect.sync(() => {
-            const member: Seat = { position: -1n, patience }
+            const member: Seat = { position: -1n, patience, asked: -Infinity }
             members.add(member)
             return member
           }),

@@ -72,13 +72,30 @@ it.scopedLive("who is slow falls behind what is kept, reads by itself, and meets
     write(300)
     yield* follow(fast, 30n, 330n)
     expect(tail.kept().rows).toBeLessThanOrEqual(60)
+    const waiting = yield* Effect.fork(follow(fast, 330n, 335n))
+    yield* Effect.yieldNow()
     const { got, own } = yield* follow(slow, 10n, 330n)
     expect(got).toEqual(upTo(330).slice(10))
     expect(own).toBeGreaterThan(20)
     expect(own).toBeLessThan(32)
     // and the fast one has lost nothing by it
     write(5)
-    expect((yield* follow(fast, 330n, 335n)).own).toBe(0)
+    expect(yield* Fiber.join(waiting)).toEqual({ got: upTo(335).slice(330), own: 0 })
+  }))
+
+it.scopedLive("who stands still does not keep the tail from those who are further back", () =>
+  Effect.gen(function*() {
+    const { follow, reads, tail, write } = yield* fake({ maxRows: 50 })
+    write(500)
+    const stopped = yield* tail.join
+    yield* follow(stopped, 0n, 200n)
+    yield* Effect.sleep(100)
+    const before = reads.length
+    const others = yield* Effect.all(Array.from({ length: 10 }, () => tail.join))
+    const results = yield* Effect.all(others.map((member) => follow(member, 0n, 500n)), { concurrency: "unbounded" })
+    for (const { got, own } of results) expect([got, own]).toEqual([upTo(500), 0])
+    expect(reads.length - before).toBeLessThanOrEqual(52)
+    expect((yield* follow(stopped, 200n, 500n)).got).toEqual(upTo(500).slice(200))
   }))
 
 it.scopedLive("of a hundred one stands still: the others get everything from the tail, and no more is kept for it", () =>
