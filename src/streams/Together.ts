@@ -57,24 +57,25 @@ export const make = <A, B, E>(options: Options<A, B, E>): (item: A) => Effect.Ef
       flight = undefined
       return next
     })
-    return Effect.forkDaemon(
-      Effect.gen(function*() {
-        // those who were woken by the same thing get the chance to join
-        yield* Effect.yieldNow()
-        yield* Effect.fork(Effect.interruptible(Effect.delay(leave, patience)))
-        yield* answering(waiting.splice(0, maxItems))
-      }).pipe(Effect.ensuring(leave))
-    )
+    const fly = Effect.gen(function*() {
+      // those who were woken by the same thing get the chance to join
+      yield* Effect.yieldNow()
+      yield* Effect.fork(Effect.delay(leave, patience))
+      yield* answering(waiting.splice(0, maxItems))
+    })
+    // whose fiber it begins in has nothing to do with the others: not even that it must not be interrupted
+    return Effect.forkDaemon(Effect.interruptible(Effect.ensuring(fly, leave)))
   })
 
   return (item) =>
-    Effect.suspend(() => {
+    Effect.uninterruptibleMask((restore) => {
       const request: Request<A, B, E> = { item, answer: Deferred.unsafeMake(FiberId.none) }
       waiting.push(request)
       const withdraw = Effect.suspend(() => {
         const index = waiting.indexOf(request)
         return index >= 0 ? Effect.sync(() => void waiting.splice(index, 1)) : settled(Deferred.await(request.answer))
       })
-      return Effect.zipRight(next, Effect.flatten(Effect.onInterrupt(Deferred.await(request.answer), () => withdraw)))
+      const answered = Effect.onInterrupt(restore(Deferred.await(request.answer)), () => withdraw)
+      return Effect.zipRight(next, Effect.flatMap(answered, restore))
     })
 }

@@ -103,3 +103,22 @@ it.effect("an interrupted caller is withdrawn before its request went; afterward
     yield* TestClock.adjust("5 seconds")
     expect(Exit.isInterrupted(yield* Fiber.join(giving))).toBe(true)
   }))
+
+it.effect("one that must not be interrupted does not make the others so", () =>
+  Effect.gen(function*() {
+    let interruptible: boolean | undefined
+    const request = Together.make<number, boolean, never>({
+      alone: () =>
+        Effect.checkInterruptible((is) =>
+          Effect.sync(() => {
+            interruptible = is
+            return is
+          })
+        ),
+      together: (items) => Effect.succeed(items.map(() => true)),
+      maxItems: 10,
+      patience: "100 millis"
+    })
+    yield* Effect.uninterruptible(request(1))
+    expect(interruptible).toBe(true)
+  }))
