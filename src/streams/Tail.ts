@@ -90,14 +90,12 @@ export const make = <R extends { readonly id: bigint }, E>(
       to = upTo
       rows += found.length
       size += bytes
-      while (pages.length > 1 && (rows > options.maxRows || size > options.maxSize)) dropOldest()
-    }
-
-    const dropOldest = () => {
-      const oldest = pages.shift()!
-      from = oldest.upTo
-      rows -= oldest.rows.length
-      size -= oldest.size
+      while (pages.length > 1 && (rows > options.maxRows || size > options.maxSize)) {
+        const oldest = pages.shift()!
+        from = oldest.upTo
+        rows -= oldest.rows.length
+        size -= oldest.size
+      }
     }
 
     /** Whether the next page would take rows from somebody who deserves a moment. */
@@ -179,8 +177,6 @@ export const make = <R extends { readonly id: bigint }, E>(
       Effect.suspend((): ReturnType<Member<R, E>["next"]> => {
         member.position = position
         member.asked = performance.now()
-        // what nobody else could take is not kept: rows that die young cost the collector least
-        if (members.size === 1) { while (pages.length > 0 && pages[0]!.upTo <= position) dropOldest() }
         if (position < from || position > to) {
           // where nobody else reads the tail comes to who needs it
           if (!isRead(member)) jump(position)
