@@ -227,7 +227,7 @@ onEach("Members of a group", ({ backend, db, prefix, run }) => {
         await g.drained(400)
         const at = stopped.messages.length
         stopped.kill("SIGCONT")
-        await stopped.message(({ log }) => /local:C#\d+: .*lease of epoch \d+ is lost/.test(log ?? ""))
+        await stopped.message(({ log }) => /local:C#\d+: .*has lost it/.test(log ?? ""))
         // it is a member again, with a share of what is new
         await g.shared(2)
         g.emit(events(400, 40, 400))

@@ -8,7 +8,7 @@ export interface Child {
   readonly pid: number
   /** All messages so far. */
   readonly messages: ReadonlyArray<any>
-  /** The first message that passes, now or later; rejects when the process ends before. */
+  /** The first message that passes, now or later; rejects when the process ends before, or has said no such thing for long. */
   readonly message: (passes: (message: any) => boolean) => Promise<any>
   readonly kill: (signal: NodeJS.Signals) => void
   readonly exited: Promise<{ readonly code: number | null; readonly signal: string | null }>
@@ -21,6 +21,9 @@ const killAll = () => {
 }
 process.on("exit", killAll)
 afterEach(killAll)
+
+/** How long a message is waited for, in milliseconds. */
+const messagePatience = 120_000
 
 export const spawnTs = (file: string, args: ReadonlyArray<string>, env: Record<string, string> = {}): Child => {
   const child = ChildProcess.spawn(process.execPath, [built(file), ...args], {
@@ -55,13 +58,22 @@ export const spawnTs = (file: string, args: ReadonlyArray<string>, env: Record<s
     messages,
     message: (passes) =>
       new Promise((resolve, reject) => {
+        const settle = (end: () => void) => {
+          clearTimeout(patience)
+          waiting.delete(look)
+          end()
+        }
         const look = () => {
           const found = messages.find(passes)
-          if (found === undefined && !ended) return
-          waiting.delete(look)
-          if (found === undefined) reject(new Error(`${file} ended without saying what was waited for`))
-          else resolve(found)
+          if (found !== undefined) settle(() => resolve(found))
+          else if (ended) settle(() => reject(new Error(`${file} ended without saying what was waited for`)))
         }
+        const patience = setTimeout(() => {
+          const said = messages.slice(-20).map((message) => JSON.stringify(message)).join("\n")
+          settle(() =>
+            reject(new Error(`${file} did not say what was waited for (${passes}); at last it said\n${said}`))
+          )
+        }, messagePatience)
         waiting.add(look)
         look()
       }),

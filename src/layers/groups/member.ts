@@ -185,7 +185,9 @@ export const run = <R>(
             : Effect.fail(error)
         ),
         Effect.onInterrupt(() =>
-          hand.isStopped() ? say(hand.partition, "lost", `${me} stops: the consumer was changed`) : Effect.void
+          hand.isStopped()
+            ? say(hand.partition, "lost", `${me} has lost it: somebody else has it, or the consumer was changed`)
+            : Effect.void
         )
       )
 
